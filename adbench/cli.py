@@ -1,0 +1,212 @@
+"""The command line: words to functions."""
+
+import argparse
+import datetime
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+import adbench
+from adbench.compose import choices, compose, config_folder, describe
+from adbench.core import AdbenchError
+from adbench.files import write_whole
+
+log = logging.getLogger("adbench")
+
+GROUPS = {"datasets": "dataset", "geometries": "geometry", "backbones": "backbone", "methods": "method"}
+COMMANDS = {
+    "run": "measure a method on a dataset through a backbone: run [key=value ...] [-m]",
+    "data": "look at a dataset: data check [dataset=... dataset.root=...]",
+    "list": f"what there is: list [{'|'.join([*GROUPS, 'experiments'])}]",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point; exits with 0, with 1 where a category failed, with 2 where the words or settings are wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.exit(_dispatch(words))
+    except AdbenchError as error:
+        print(f"adbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("adbench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["run"]:
+        return _run(words[1:])
+    if words and words[0] in ("-sc", "--shell-completion"):
+        return _complete(words)
+    parser = argparse.ArgumentParser(prog="adbench", description=adbench.__doc__)
+    parser.add_argument("--version", action="version", version=f"adbench {adbench.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help=COMMANDS["run"])
+    data = commands.add_parser("data", help=COMMANDS["data"])
+    data.add_argument("action", choices=["check"])
+    data.add_argument("overrides", nargs="*")
+    listing = commands.add_parser("list", help=COMMANDS["list"])
+    listing.add_argument("what", nargs="?", choices=[*GROUPS, "experiments"])
+    arguments = parser.parse_args(words)
+    if arguments.command == "data":
+        return _data_check(arguments.overrides)
+    return _list(arguments.what)
+
+
+# run
+
+
+def _run(words: list[str]) -> int:
+    """Hand the words to Hydra, after a check of every override that Hydra would only meet in the middle of a sweep."""
+    asks_only = any(w in ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--cfg", "-c") for w in words)
+    multirun = any(w in ("-m", "--multirun") for w in words)
+    failed = [False]
+    sweep: Path | None = None
+    if not asks_only:
+        from adbench.overrides import check_overrides
+
+        config = check_overrides(words)
+        if multirun and config is not None:
+            stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+            sweep = Path(str(config.results)).expanduser() / "sweeps" / f"{stamp}_{os.getpid()}"
+            if not any(w.startswith("hydra.sweep.dir=") for w in words):
+                words = [*words, f"hydra.sweep.dir='{sweep}'"]
+
+    def job(config: DictConfig) -> None:
+        failed[0] |= not _job(config)
+
+    sys.argv = ["adbench run", *words]
+    hydra.main(config_path=str(config_folder()), config_name="run", version_base="1.3")(job)()
+    if sweep is not None and sweep.is_dir():
+        return _finish_sweep(sweep)
+    return 1 if failed[0] else 0
+
+
+def _job(config: DictConfig) -> bool:
+    """One run inside Hydra; whether every category went well."""
+    from adbench import run as runner  # torch and all that comes with it: only when there is work to do
+    from adbench import summary
+
+    here = HydraConfig.get()
+    in_sweep = here.mode is not None and here.mode.name == "MULTIRUN"
+    launcher = str(here.launcher.get("_target_", ""))
+    refused = None if launcher.endswith("BasicLauncher") else f"never under a parallel launcher ({launcher})"
+    outcome = runner.Outcome()
+    try:
+        plan = runner.plan(config, refused)
+        if in_sweep:
+            print(f"job {here.job.num}: {' '.join(here.overrides.task) or 'defaults'}", flush=True)
+        outcome = runner.run(plan, runner.process_fits(), progress=True, report=_say)
+        if outcome.records:
+            path = plan.results / "tables" / f"{plan.name}.csv"
+            write_whole(path, summary.to_csv(summary.frame(outcome.records)))
+            print(f"\n{summary.to_screen(outcome.records)}\n\nmetrics in percent; table: {path}", flush=True)
+            pictures = plan.results / "heatmaps" / plan.name
+            if pictures.is_dir():
+                print(f"pictures: {pictures}", flush=True)
+    except AdbenchError as error:
+        if not in_sweep:
+            raise SystemExit(_complain(error)) from None
+        outcome.failures["settings"] = str(error)
+        _say(f"job {here.job.num}: {error}")
+    except OSError as error:
+        if not in_sweep:
+            raise SystemExit(_complain(error)) from None
+        outcome.failures["results"] = str(error)
+    for category, message in outcome.failures.items():
+        print(f"adbench: {category}: {message}", file=sys.stderr, flush=True)
+    if in_sweep:
+        content = {
+            "overrides": list(here.overrides.task),
+            "records": [r.id for r in outcome.records],
+            "folder": str(Path(str(config.results)).expanduser().absolute() / "records"),
+            "failures": outcome.failures,
+        }
+        write_whole(Path(here.sweep.dir) / f"job-{here.job.num}.json", json.dumps(content, indent=1))
+    return not outcome.failures
+
+
+def _finish_sweep(folder: Path) -> int:
+    """The table over all jobs of a sweep, whichever process ran them."""
+    from adbench import records, summary
+
+    jobs, failures = [], 0
+    for path in sorted(folder.glob("job-*.json"), key=lambda p: int(p.stem.removeprefix("job-"))):
+        content = json.loads(path.read_text())
+        overrides = dict(word.lstrip("+").split("=", 1) for word in content["overrides"] if "=" in word)
+        jobs.append((overrides, [records.load(Path(content["folder"]) / f"{id_}.json") for id_ in content["records"]]))
+        failures += len(content["failures"])
+    constant = {name for name in jobs[0][0] if len({job[0].get(name) for job in jobs}) == 1} if len(jobs) > 1 else set()
+    jobs = [({n: v for n, v in overrides.items() if n not in constant}, found) for overrides, found in jobs]
+    if any(found for _, found in jobs):
+        write_whole(folder / "sweep.csv", summary.sweep_frame(jobs).to_csv(index=False, float_format="%.6f"))
+        print(
+            f"\n{summary.sweep_to_screen(jobs)}\n\nmetrics in percent, means over categories; table: {folder / 'sweep.csv'}"
+        )
+    if failures:
+        print(f"adbench: {failures} failures in this sweep; they are named above and in {folder}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(error: Exception) -> int:
+    print(f"adbench: {error}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _complete(words: list[str]) -> int:
+    """Tab completion by Hydra, which knows nothing of commands: those are completed here, the rest is its own."""
+    line = os.environ.get("COMP_LINE", "")
+    if any(w.startswith("query=") for w in words):
+        typed = line.split()
+        if len(typed) < 2 or (len(typed) == 2 and not line.endswith(" ")):
+            print("\n".join(COMMANDS))
+            return 0
+        os.environ["COMP_LINE"] = line.replace(f" {typed[1]} ", " ", 1)
+    sys.argv = ["adbench", *words]
+    hydra.main(config_path=str(config_folder()), config_name="run", version_base="1.3")(lambda config: None)()
+    return 0
+
+
+# data, list
+
+
+def _data_check(overrides: list[str]) -> int:
+    from tabulate import tabulate
+
+    from adbench.build import build
+
+    dataset: Any = build(compose(overrides)["dataset"], "dataset")
+    rows = dataset.check()
+    shown = [{name: value for name, value in r.items() if name != "problems"} for r in rows]
+    print(tabulate(shown, headers="keys"))
+    problems = [f"{r['category']}: {problem}" for r in rows for problem in r["problems"]]
+    print("\n".join(problems) if problems else "no problems found")
+    return 1 if problems else 0
+
+
+def _list(what: str | None) -> int:
+    for name in [what] if what else [*GROUPS, "experiments"]:
+        group = GROUPS.get(name, "experiment")
+        print(f"{name} ({group}=NAME)")
+        found = choices(group)
+        width = max((len(c) for c in found), default=0)
+        for choice in found:
+            print(f"  {choice:<{width}}  {describe(group, choice)}")
+    return 0

@@ -1,0 +1,1 @@
+"""Anomaly detectors, one dataclass a file; ``configs/method`` holds their presets."""

@@ -1,0 +1,346 @@
+"""PatchCore: a memory bank of patch features and the distance to its nearest item (Roth et al., CVPR 2022)."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from adbench import patches, projection
+from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
+from adbench.coreset import greedy, official_start, random_subset
+from adbench.memo import Arrays, digest
+from adbench.neighbors import Neighbors
+from adbench.patches import AnomalyMap
+from adbench.timing import stage
+
+BLOCK = 16
+"""Images embedded at a time, so that the embedded patches of a whole set never exist at once."""
+
+
+@dataclass(config=STRICT)
+class PatchCore:
+    """Distance of each patch to its nearest neighbours in a coreset of normal patches."""
+
+    layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
+    """Pyramid levels; the paper's are 2 and 3."""
+    patch: Annotated[int, Field(ge=1)] = 3
+    """Edge of the neighbourhood that is averaged (section 3.1); odd."""
+    pool_padding: bool = True
+    """Whether zeros beyond the map's border count into the average. True in anomalib and ind_knn_ad's average pooling."""
+    embedding: Literal["concat", "official"] = "concat"
+    """concat: pooled maps stacked along the channels. official: the 1024 values that patchcore-inspection pools out of the
+    unfolded patches (its ``PreprocessingModule`` and ``Aggregator``); see ``official_embedding``."""
+    upsample: Literal["bilinear", "nearest", "adaptive"] = "bilinear"
+    """How deeper maps reach the finest size; the PatchCore-CLIP report averages adaptively."""
+
+    sampler: Literal["greedy", "random"] = "greedy"
+    """greedy: minimax facility location (Algorithm 1); random: a uniform draw."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Part of all training patches that the bank keeps: int(n * ratio); 1.0 keeps all of them."""
+    projection: Literal["none", "gaussian", "jl_sparse"] = "gaussian"
+    """The space in which greedy selection measures distances. The bank itself is never projected."""
+    dim: Annotated[int, Field(ge=1)] = 128
+    """Dimensions of the gaussian projection; 128 in patchcore-inspection. At most the embedding's own are used."""
+    eps: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Distortion allowed to jl_sparse; sets its dimensions by Johnson-Lindenstrauss. 0.9 in anomalib and the paper."""
+    start: Literal["first", "random", "official10"] = "first"
+    """The first pick: patch 0, a random one, or patchcore-inspection's mean distance to 10 random patches."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the projection, the start and the random sampler."""
+
+    k: Annotated[int, Field(ge=1)] = 1
+    """Neighbours: averaged for the anomaly map unless ``map_k`` is set, and used by ``reweight`` unless ``b`` is set."""
+    map_k: Annotated[int, Field(ge=1)] | None = None
+    """Neighbours averaged for the map; 1 in the paper (``anomaly_scorer_num_nn`` of patchcore-inspection)."""
+    reweight: Literal["none", "paper", "scaled"] = "none"
+    """Image score: none takes the largest patch score (patchcore-inspection); paper multiplies by 1 - softmax over the
+    neighbourhood of the nearest bank item (equation 7); scaled divides its exponents by sqrt(d) (ind_knn_ad)."""
+    b: Annotated[int, Field(ge=1)] | None = None
+    """Size of that neighbourhood: 9 in anomalib, 3 in ind_knn_ad, k in the PatchCore-CLIP report."""
+    include_self: bool = True
+    """Whether the nearest bank item itself is among the b; ind_knn_ad leaves it out."""
+    distance: Literal["root", "squared"] = "root"
+    """patchcore-inspection blurs and upsamples squared distances (faiss returns them)."""
+    anomaly_map: AnomalyMap = Field(default_factory=AnomalyMap)
+    """From patch scores to the map."""
+
+    needs_vectors: ClassVar[bool] = False
+    asked: ClassVar[frozenset[str]] = frozenset(
+        {"k", "map_k", "reweight", "b", "include_self", "distance", "anomaly_map"}
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.patch % 2 == 0:
+            raise ValueError(f"patch must be odd, got {self.patch}")
+        if self.reweight != "none" and self.include_self and (self.b or self.k) == 1:
+            raise ValueError("re-weighting with b=1 and the nearest item itself makes every score 0; use b >= 2")
+        return self
+
+    def fit(self, normal: Features) -> Self:
+        """Embed the normal patches and keep a coreset of them as the bank.
+
+        Raises:
+            AdbenchError: The ratio keeps no patch, eps asks for more dimensions than there are, or features are not finite.
+        """
+        if not len(normal):
+            raise AdbenchError("PatchCore.fit: no training images")
+        n = len(normal) * _patches_per_image(normal)
+        size = self._bank_size(n)
+        self.order_key_ = digest({"features": normal.key, **self._selection_settings()}) if normal.key else ""
+        picked = self._select(normal, n, size)
+        self.bank_ = self._gather(normal, picked)
+        self.neighbors_ = Neighbors(self.bank_)
+        self.source_ = normal.source
+        return self
+
+    def score(self, test: Features) -> Scores:
+        """Distance of each patch to its nearest bank items; the largest one is the image's score."""
+        require_fitted(self, test)
+        with stage("distance"):
+            distances, nearest = self._search(test)  # (n h w, k) both
+            maps = distances[:, : self.map_k or self.k].mean(dim=1)
+            h, w = test.maps[0].shape[-2:]
+            maps = maps.reshape(len(test), h, w)
+            images = self._image_scores(test, distances, nearest)
+        if self.distance == "squared":
+            maps, images = maps**2, images**2
+        with stage("map"):
+            return Scores(images, self.anomaly_map(maps, test.size))
+
+    def image_scores(self, test: Features) -> Tensor:
+        """(n,) image scores without the maps."""
+        require_fitted(self, test)
+        images = self._image_scores(test, *self._search(test))
+        return images**2 if self.distance == "squared" else images
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds per patch of the distance stage without pruning: every bank item, every dimension."""
+        return int(self.bank_.numel())
+
+    # Embedding
+
+    def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
+        """Pooled layers of a block of images, finest first, at their own resolutions."""
+        if self.embedding == "official":
+            return official_embedding(maps, self.patch)
+        return [patches.pool(m, self.patch, self.pool_padding) for m in maps]
+
+    def _embed(self, block: Features) -> Tensor:
+        """(n h w, d) patch vectors of a block of images."""
+        embedded = patches.rows(patches.stack(self._pooled(block.maps), self.upsample))
+        require_finite(embedded, "patch features")
+        return embedded
+
+    def _blocks(self, features: Features) -> Iterator[Features]:
+        for first in range(0, len(features), BLOCK):
+            yield features[first : first + BLOCK]
+
+    def _gather(self, normal: Features, picked: np.ndarray) -> Tensor:
+        """The embedded patches of the picked rows, in the order of the picks."""
+        places = np.argsort(picked, kind="stable")  # places in the bank, by the row that goes there
+        ordered = picked[places]
+        bank = torch.empty(len(picked), self._embed(normal[:1]).shape[1])
+        first = 0
+        for block in self._blocks(normal):
+            embedded = self._embed(block)
+            here = slice(*np.searchsorted(ordered, [first, first + len(embedded)]))
+            bank[torch.from_numpy(places[here])] = embedded[torch.from_numpy(ordered[here] - first)]
+            first += len(embedded)
+        return bank
+
+    # Selection
+
+    def _bank_size(self, n: int) -> int:
+        size = int(n * self.ratio)
+        if size == 0:
+            raise AdbenchError(
+                f"ratio {self.ratio:g} keeps 0 of {n} patches; use at least {math.ceil(1e6 / n) / 1e6:g}"
+            )
+        return size
+
+    def _selection_settings(self) -> dict[str, object]:
+        """What the order of the picks depends on; the ratio is not among it, because picks are nested."""
+        names = [
+            "patch",
+            "pool_padding",
+            "embedding",
+            "upsample",
+            "sampler",
+            "projection",
+            "dim",
+            "eps",
+            "start",
+            "seed",
+        ]
+        return {name: getattr(self, name) for name in names}
+
+    def _select(self, normal: Features, n: int, size: int) -> np.ndarray:
+        """Rows of the picked patches, in the order of the picks."""
+        if size == n:
+            return np.arange(n)
+        if self.sampler == "random":
+            return random_subset(n, size, self.seed)
+        points: list[Tensor] = []
+
+        def pick(known: np.ndarray | None) -> Arrays:
+            points.extend([self._project(normal, n)] if not points else [])
+            initial, first = None, 0
+            if self.start == "official10":
+                initial = official_start(points[0], self.seed)
+            elif self.start == "random":
+                first = int(np.random.default_rng(self.seed).integers(n))
+            chosen = greedy(points[0], size, first, initial, known, progress=normal.progress)
+            return {"indices": chosen.indices, "elapsed": chosen.elapsed}
+
+        def extend(kept: Arrays) -> Arrays | None:
+            if len(kept["indices"]) >= size:
+                return None
+            longer = pick(kept["indices"])
+            already = len(kept["indices"])
+            longer["elapsed"][:already] = kept["elapsed"]
+            longer["elapsed"][already:] += kept["elapsed"][-1]
+            return longer
+
+        kept = normal.derive(
+            "greedy",
+            self._selection_settings(),
+            compute=lambda: pick(None),
+            extend=extend,
+            cost=lambda arrays: float(arrays["elapsed"][size - 1]),
+        )
+        return kept.arrays["indices"][:size]
+
+    def _project(self, normal: Features, n: int) -> Tensor:
+        """(n h w, dim) patches in the space of the selection.
+
+        Pooling, upsampling and projecting are linear, so each layer is projected at its own resolution and the embedding of
+        the whole set is never made.
+        """
+        if self.projection == "none":
+            return torch.cat([self._embed(block) for block in self._blocks(normal)])
+        channels = [m.shape[1] for m in self._pooled(normal[:1].maps)]
+        d = sum(channels)
+        if self.projection == "gaussian":
+            matrix = projection.gaussian(d, min(self.dim, d), self.seed)
+        else:
+            matrix = projection.sparse(d, projection.jl_dimension(n, self.eps, d), self.seed)
+        parts = matrix.split(channels)
+        blocks = []
+        for block in self._blocks(normal):
+            total: Tensor | None = None
+            for layer, part in zip(self._pooled(block.maps), parts, strict=True):
+                projected = F.conv2d(layer, part.T[:, :, None, None])
+                size = total.shape[-2:] if total is not None else projected.shape[-2:]
+                resized = patches.resize(projected, (int(size[0]), int(size[1])), self.upsample)
+                total = resized if total is None else total + resized
+            if total is not None:
+                blocks.append(patches.rows(total))
+        points = torch.cat(blocks)
+        require_finite(points, "patch features")
+        return points
+
+    # Scores
+
+    def _search(self, test: Features) -> tuple[Tensor, Tensor]:
+        """The k nearest bank items of every test patch, ascending: (n h w, k) distances and places in the bank.
+
+        Kept with the features per order of picks, bank size and k: a larger bank of the same order searches only what it
+        has more, a smaller k takes its part.
+        """
+        k, size = max(self.k, self.map_k or 1), len(self.bank_)
+        if k > size:
+            raise AdbenchError(f"k {k} is larger than the bank of {size} patches; lower method.k or raise method.ratio")
+
+        def search(known: Arrays) -> Arrays:
+            smaller = max((m for m, kept_k in _searched(known) if m < size and kept_k >= k), default=0)
+            found = []
+            done = 0
+            for block in self._blocks(test):
+                queries = self._embed(block)
+                rows = slice(done, done + len(queries))
+                before = (torch.from_numpy(known[f"{smaller}.rows"][rows, :k]), smaller) if smaller else None
+                found.append(self.neighbors_.search(queries, k, known=before))
+                done += len(queries)
+            distances, nearest = (torch.cat(part).numpy() for part in zip(*found, strict=True))
+            return {**known, f"{size}.distances": distances, f"{size}.rows": nearest}
+
+        def extend(known: Arrays) -> Arrays | None:
+            return None if any(m == size and kept_k >= k for m, kept_k in _searched(known)) else search(known)
+
+        arrays = (
+            test.derive("neighbors", {"bank": self.order_key_}, compute=lambda: search({}), extend=extend).arrays
+            if self.order_key_
+            else search({})
+        )
+        distances, nearest = (torch.from_numpy(arrays[f"{size}.{what}"][:, :k]) for what in ("distances", "rows"))
+        return distances, nearest
+
+    def _image_scores(self, test: Features, distances: Tensor, nearest: Tensor) -> Tensor:
+        """(n,) the largest patch score of each image, re-weighted as equation 7 where asked."""
+        patch_scores = distances[:, : self.map_k or self.k].mean(dim=1).reshape(len(test), -1)
+        top, where = patch_scores.max(dim=1)  # s*, m_test
+        if self.reweight == "none":
+            return top
+        b, own = self.b or self.k, int(not self.include_self)
+        if b + own > len(self.bank_):
+            raise AdbenchError(f"re-weighting over b={b} neighbours needs a bank larger than {len(self.bank_)} patches")
+        rows = torch.arange(len(test)) * patch_scores.shape[1] + where
+        star = nearest[rows, 0]  # m*
+        scores = torch.empty(len(test))
+        for image in range(len(test)):
+            query = self._embed(test[image : image + 1])[where[image]]  # (d,)
+            _, around = self.neighbors_.search(self.bank_[star[image]][None], b + own)  # N_b(m*)
+            to_neighbours = torch.linalg.vector_norm(self.bank_[around[0, own:]] - query, dim=1)
+            s = distances[rows[image], 0]
+            scale = math.sqrt(len(query)) if self.reweight == "scaled" else 1.0
+            # exp(s) / sum exp(d) through logsumexp: exp overflows float32 above 88
+            softmax = torch.exp(s / scale - torch.logsumexp(to_neighbours / scale, dim=0))
+            scores[image] = (1 - softmax) * top[image]
+        return scores
+
+
+def _patches_per_image(features: Features) -> int:
+    return int(features.maps[0].shape[-2] * features.maps[0].shape[-1])
+
+
+def _searched(known: Arrays) -> list[tuple[int, int]]:
+    """(bank size, k) of the searches kept."""
+    return [(int(name.split(".")[0]), a.shape[1]) for name, a in known.items() if name.endswith(".distances")]
+
+
+def official_embedding(maps: list[Tensor], patch: int = 3) -> list[Tensor]:
+    """The embedding of patchcore-inspection in its exact, cheap form.
+
+    The code unfolds c * 9 values per patch, pools them adaptively to 1024 per layer, stacks the two layers and pools the
+    2048 values to 1024. For 512 and 1024 channels and 3 x 3 patches that is: values 0..511 are the finer layer under the
+    filter [[.1 .1 .1] [.1 .2 .1] [.1 .1 .1]] with zeros beyond the border, values 512..1023 the means of adjacent pairs of
+    channels of the 3 x 3 averaged deeper layer.
+
+    Args:
+        maps: (n, 512, h, w) and (n, 1024, h', w').
+        patch: Must be 3.
+
+    Returns:
+        (n, 512, h, w) and (n, 512, h', w').
+
+    Raises:
+        AdbenchError: Other channels or another patch.
+    """
+    channels = tuple(int(m.shape[1]) for m in maps)
+    if channels != (512, 1024) or patch != 3:
+        raise AdbenchError(
+            f"embedding=official is defined for layers of (512, 1024) channels and patch 3, got {channels} and {patch}; "
+            "use embedding=concat"
+        )
+    fine, deep = maps
+    kernel = torch.full((512, 1, 3, 3), 0.1, dtype=fine.dtype, device=fine.device)
+    kernel[:, :, 1, 1] = 0.2
+    pooled = F.avg_pool2d(deep, 3, stride=1, padding=1)
+    return [F.conv2d(fine, kernel, padding=1, groups=512), (pooled[:, 0::2] + pooled[:, 1::2]) / 2]

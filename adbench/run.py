@@ -1,0 +1,284 @@
+"""One run: a dataset, a backbone and a method give one record per category, a table and pictures."""
+
+import datetime
+import functools
+import io
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings_class
+
+from adbench import machine, metrics, records, statistics
+from adbench.build import build, check, plain, settings_of
+from adbench.core import STRICT, AdbenchError, Backbone, Dataset, Features, Method, Sample, Scores, Split
+from adbench.datasets import digests, fingerprint
+from adbench.features import Extractor
+from adbench.files import cache_folder
+from adbench.fitting import Fit, Fits, state_bytes
+from adbench.images import Geometry, read_image, read_mask
+from adbench.latency import Protocol, time_per_image
+from adbench.memo import digest
+from adbench.pictures import save_heatmaps
+from adbench.records import ImageScore, Record
+
+log = logging.getLogger(__name__)
+
+PARTS = ("dataset", "geometry", "backbone", "method")
+
+
+@settings_class(frozen=True, config=STRICT)
+class Options:
+    """The settings of a run that are not those of a part."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    results: str = "runs"
+    cache: str | None = None
+    existing: Literal["skip", "redo"] = "skip"
+    batch: Annotated[int, Field(ge=1)] = 16
+    threshold: Literal["train", "none"] = "train"
+    heatmaps: Annotated[int, Field(ge=-1)] = 12
+    timing: Protocol = Protocol()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs, built and checked before any work."""
+
+    options: Options
+    labels: dict[str, str]
+    dataset: Dataset
+    geometry: Geometry
+    backbone: Backbone
+    method: Method
+    timing_refused: str | None = None
+    """Why time must not be measured here, such as a launcher that runs jobs side by side."""
+
+    def identity(self, category: str, images: str) -> dict[str, Any]:
+        """What names the experiment on one category whose content has the fingerprint ``images``."""
+        return {
+            "dataset": {"name": self.dataset.name, "fingerprint": images},
+            "category": category,
+            "geometry": settings_of(self.geometry),
+            "backbone": self.backbone.identity(),
+            "method": {"class": type(self.method).__name__, "settings": settings_of(self.method)},
+        }
+
+    @property
+    def results(self) -> Path:
+        """The folder of records, tables and pictures."""
+        return Path(self.options.results).expanduser()
+
+    @property
+    def records(self) -> Path:
+        """The folder of records."""
+        return self.results / "records"
+
+    @property
+    def name(self) -> str:
+        """A readable name of the setting, the same for the same setting, for its table and pictures."""
+        parts = {
+            "geometry": settings_of(self.geometry),
+            "backbone": self.backbone.identity(),
+            "method": settings_of(self.method),
+            "dataset": settings_of(self.dataset),
+        }
+        return "-".join([*(self.labels[p] for p in ("dataset", "method", "backbone")), digest(parts, length=8)])
+
+
+def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
+    """Build every part of a composed config. Raises AdbenchError naming each key that is wrong."""
+    groups = {*PARTS, "experiment"}
+    options = check(Options, {k: v for k, v in plain(config, "run").items() if k not in groups}, "run")
+    machine.set_threads(options.threads)
+    parts = {part: build(config[part], part) for part in PARTS}
+    labels = {part: str(config[part].get("name", type(parts[part]).__name__)) for part in PARTS}
+    return Plan(options, labels, **parts, timing_refused=timing_refused)
+
+
+@functools.cache
+def process_fits() -> Fits:
+    """The fitted methods of this process; the jobs of a sweep that run in it share them."""
+    return Fits()
+
+
+@dataclass
+class Outcome:
+    """Records of the categories that went well and messages of those that did not."""
+
+    records: list[Record] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def run(plan: Plan, fits: Fits, progress: bool, report: Callable[[str], None] = log.info) -> Outcome:
+    """Measure every category that has no record yet; a category that fails does not lose the others.
+
+    Args:
+        plan: What to run.
+        fits: Fitted methods of earlier runs in this process, reused where only score-time settings differ.
+        progress: Whether to show progress bars.
+        report: Is told what happens, a line at a time.
+    """
+    outcome = Outcome()
+    for category in plan.dataset.names():
+        try:
+            split = plan.dataset.load(category)
+            identity = plan.identity(category, fingerprint(split))
+            known = None if plan.options.existing == "redo" else records.find(plan.records, identity)
+            if known is not None:
+                report(f"{category}: has a record, skipped (existing=redo measures it again)")
+            outcome.records.append(known or evaluate(plan, category, split, identity, fits, progress))
+        except (AdbenchError, MemoryError) as error:
+            outcome.failures[category] = str(error) or type(error).__name__
+            report(f"{category}: failed: {outcome.failures[category]}")
+    return outcome
+
+
+def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], fits: Fits, progress: bool) -> Record:
+    """Features, fit, scores, metrics, time: the record of one category, saved with its raw scores and pictures."""
+    options = plan.options
+    if not split.train:
+        raise AdbenchError("no normal training images")
+    machine.reset_peak_memory()
+    extractor = Extractor(plan.backbone, plan.geometry, cache_folder(options.cache), options.batch, progress)
+
+    normal = extractor(split.train, digests([s.path for s in split.train]), plan.method)
+    extract_seconds = extractor.seconds
+    test = extractor(split.test, digests([s.path for s in split.test]), plan.method)
+    extract_seconds += extractor.seconds
+
+    fit = fits.fit(plan.method, normal)
+    start = time.perf_counter()
+    scores = fit.method.score(test)
+    score_seconds = time.perf_counter() - start
+
+    measured = _measure(split.test, scores, plan.geometry)
+    threshold: dict[str, float | None] = {}
+    if options.threshold == "train":
+        highest, fpr, tpr = metrics.threshold_rates(
+            _image_scores(fit.method, normal), measured.labels, scores.images.numpy()
+        )
+        threshold = {"value": highest, "false_positive_rate": fpr, "true_positive_rate": tpr}
+    times, reasons = _times(plan, fit, split.test, normal.source)
+    record = Record(
+        identity=identity,
+        labels=plan.labels,
+        counts={
+            "train": len(split.train),
+            "test": len(split.test),
+            "anomalous": sum(s.anomalous for s in split.test),
+        },
+        metrics=measured.values,
+        intervals=measured.intervals,
+        reasons={**measured.reasons, **reasons},
+        threshold=threshold,
+        seconds={"extract": extract_seconds, "fit": fit.seconds, "score": score_seconds},
+        time=times,
+        memory={"peak": machine.peak_memory(), "state": state_bytes(fit.method)},
+        environment=machine.describe(options.device),
+        notes=list(getattr(fit.method, "notes_", [])),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    if options.heatmaps and scores.maps is not None:
+        folder = plan.results / "heatmaps" / plan.name / category
+        save_heatmaps(folder, split.test, scores, plan.geometry, options.heatmaps)
+    rows = [
+        ImageScore(s.name, s.defect, s.anomalous, float(value))
+        for s, value in zip(split.test, scores.images.tolist(), strict=True)
+    ]
+    records.save(plan.records, record, rows, measured.pixels)
+    return record
+
+
+@dataclass
+class _Measured:
+    labels: np.ndarray
+    values: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, list[float] | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    pixels: bytes | None = None
+
+    def set(self, names: Sequence[str], values: Sequence[float | None], reason: str | None) -> None:
+        self.values.update(zip(names, values, strict=True))
+        if reason:
+            self.reasons.update(dict.fromkeys(names, reason))
+
+
+def _measure(test: Sequence[Sample], scores: Scores, geometry: Geometry) -> _Measured:
+    labels = np.array([s.anomalous for s in test])
+    images = metrics.image_metrics(labels, scores.images.numpy())
+    measured = _Measured(labels)
+    measured.set(("image_auroc", "image_ap", "image_f1_max"), (images.auroc, images.ap, images.f1_max), images.reason)
+    if images.auroc is not None:
+        measured.intervals["image_auroc"] = list(statistics.auroc_interval(labels, scores.images.numpy()))
+    names = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
+    why_not = _why_no_pixel_metrics(test, scores)
+    if why_not:
+        measured.set(names, (None,) * 4, why_not)
+        return measured
+    masks, maps = _truth(test, scores, geometry)
+    pixel = metrics.pixel_metrics(masks, maps)
+    measured.set(names, (pixel.auroc, pixel.ap, pixel.f1_max, pixel.aupro), pixel.reason)
+    if pixel.reason:
+        return measured
+    pairs = statistics.pixel_pairs(masks, maps)
+    measured.intervals["pixel_auroc"] = list(statistics.bootstrap_interval(pairs))
+    content = io.BytesIO()
+    np.savez_compressed(content, concordant=pairs.concordant, positives=pairs.positives, negatives=pairs.negatives)
+    measured.pixels = content.getvalue()
+    return measured
+
+
+def _why_no_pixel_metrics(test: Sequence[Sample], scores: Scores) -> str | None:
+    if scores.maps is None:
+        return "the method gives no anomaly maps"
+    if not any(s.anomalous for s in test):
+        return "no anomalous test images"
+    without = [s.name for s in test if s.anomalous and s.mask is None]
+    return f"{len(without)} anomalous test images have no mask, such as {without[0]}" if without else None
+
+
+def _truth(test: Sequence[Sample], scores: Scores, geometry: Geometry) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Masks and anomaly maps at the size where pixels are compared."""
+    if scores.maps is None:
+        raise TypeError("scores without maps have no pixels to compare")
+    masks, maps = [], []
+    for sample, anomaly_map in zip(test, scores.maps.numpy(), strict=True):
+        if geometry.evaluate_at == "input" and sample.mask is None:
+            masks.append(np.zeros(anomaly_map.shape, bool))
+            maps.append(anomaly_map)
+            continue
+        height, width = read_image(sample.path).shape[:2]
+        mask = np.zeros((height, width), bool) if sample.mask is None else read_mask(sample.mask, (height, width))
+        original = geometry.evaluate_at == "original"
+        masks.append(geometry.mask_original(mask) if original else geometry.mask(mask))
+        maps.append(geometry.to_original(anomaly_map, (height, width)) if original else anomaly_map)
+    return masks, maps
+
+
+def _image_scores(method: Method, features: Features) -> np.ndarray:
+    """Image scores alone, by the method's cheaper way where it has one."""
+    shortcut = getattr(method, "image_scores", None)
+    images = shortcut(features) if shortcut else method.score(features).images
+    return np.asarray(images.numpy())
+
+
+def _times(
+    plan: Plan, fit: Fit, test: Sequence[Sample], source: str
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    if not plan.options.timing.enabled:
+        return {}, {"time": "timing.enabled=false"}
+    if plan.timing_refused:
+        return {}, {"time": plan.timing_refused}
+    paths = [s.path for s in test]
+    with torch.inference_mode():
+        return time_per_image(plan.options.timing, paths, plan.geometry, plan.backbone, fit.method, source), {}

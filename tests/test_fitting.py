@@ -1,0 +1,94 @@
+from dataclasses import field
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from pydantic.dataclasses import dataclass
+
+from adbench.core import STRICT, AdbenchError, Features, Scores
+from adbench.fitting import Fits, ask, state_bytes
+from adbench.memo import Memo
+
+
+@dataclass(config=STRICT)
+class Mean:
+    """A method as small as can be: the distance to the mean, times a score-time weight."""
+
+    shift: float = 0.0
+    weight_: float = 1.0
+    layers: list[int] = field(default_factory=lambda: [1])
+    needs_vectors: ClassVar[bool] = False
+    asked: ClassVar[frozenset[str]] = frozenset({"weight_"})
+    fits: ClassVar[list[str]] = []
+
+    def fit(self, normal):
+        self.fits.append(normal.key)
+        self.mean_ = normal.maps[0].mean() + self.shift
+        self.parts_ = {"a": [np.zeros(3), torch.zeros(2)]}
+        return self
+
+    def score(self, test):
+        return Scores(self.weight_ * (test.maps[0].mean(dim=(1, 2, 3)) - self.mean_).abs(), None)
+
+
+def normal(key="normal"):
+    return Features([torch.ones(2, 1, 2, 2)], None, (4, 4), key=key, memo=Memo())
+
+
+@pytest.fixture(autouse=True)
+def _forget_fits():
+    Mean.fits.clear()
+
+
+TEST = Features([torch.full((3, 1, 2, 2), 3.0)], None, (4, 4))
+
+
+def test_asking_shares_the_fit():
+    fitted = Mean().fit(normal())
+    asked = ask(fitted, weight_=5.0)
+    assert asked.mean_ is fitted.mean_
+    assert asked.score(TEST).images.tolist() == [10.0] * 3
+    assert fitted.score(TEST).images.tolist() == [2.0] * 3
+    assert Mean.fits == ["normal"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"), [({"shift": 1.0}, "shift shape the fit"), ({"weight_": "x"}, "weight_")]
+)
+def test_asking_for_what_cannot_be_asked_is_refused(setting, message):
+    with pytest.raises(AdbenchError, match=message):
+        ask(Mean().fit(normal()), **setting)
+
+
+def test_a_sweep_over_score_time_settings_fits_once_and_reports_the_fits_cost():
+    fits = Fits()
+    found = [fits.fit(Mean(weight_=w), normal()) for w in (1.0, 2.0, 3.0)]
+    assert Mean.fits == ["normal"]
+    assert [f.method.score(TEST).images[0].item() for f in found] == [2.0, 4.0, 6.0]
+    assert len({f.seconds for f in found}) == 1
+
+
+def test_another_fit_setting_or_other_features_fit_anew():
+    fits = Fits()
+    for shift, key in [(0.0, "a"), (1.0, "a"), (0.0, "b"), (0.0, "a")]:
+        fits.fit(Mean(shift=shift), normal(key))
+    assert Mean.fits == ["a", "a", "b"]
+
+
+def test_features_without_a_name_are_never_taken_for_others():
+    fits = Fits()
+    fits.fit(Mean(), normal(""))
+    fits.fit(Mean(), normal(""))
+    assert Mean.fits == ["", ""]
+
+
+def test_the_oldest_fits_go_when_memory_is_short():
+    fits = Fits(limit=40)
+    for key in ("a", "b", "a"):
+        fits.fit(Mean(), normal(key))
+    assert Mean.fits == ["a", "b", "a"]
+
+
+def test_state_is_what_was_learned_not_the_settings():
+    assert state_bytes(Mean().fit(normal())) == 4 + 3 * 8 + 2 * 4
