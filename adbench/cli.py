@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,13 +19,19 @@ from adbench.compose import choices, compose, config_folder, describe
 from adbench.core import AdbenchError
 from adbench.files import write_whole
 
-log = logging.getLogger("adbench")
+if TYPE_CHECKING:
+    from adbench.tables import Table
 
 GROUPS = {"datasets": "dataset", "geometries": "geometry", "backbones": "backbone", "methods": "method"}
+LISTED = (*GROUPS, "experiments", "tables")
 COMMANDS = {
     "run": "measure a method on a dataset through a backbone: run [key=value ...] [-m]",
+    "reproduce": "run what a published table lacks, build it, compare: reproduce TABLE [key=value ...]",
+    "table": "build published tables from records alone: table TABLE|all [key=value ...]",
+    "compare": "two settings on the same test images, paired: compare 'method=padim' 'method=padim_jl' [results=DIR]",
+    "claims": "what the reports conclude, beside what was measured: claims [key=value ...]",
     "data": "look at a dataset: data check [dataset=... dataset.root=...]",
-    "list": f"what there is: list [{'|'.join([*GROUPS, 'experiments'])}]",
+    "list": f"what there is: list [{'|'.join(LISTED)}]",
 }
 
 
@@ -54,16 +60,28 @@ def _dispatch(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="adbench", description=adbench.__doc__)
     parser.add_argument("--version", action="version", version=f"adbench {adbench.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", help=COMMANDS["run"])
-    data = commands.add_parser("data", help=COMMANDS["data"])
-    data.add_argument("action", choices=["check"])
-    data.add_argument("overrides", nargs="*")
-    listing = commands.add_parser("list", help=COMMANDS["list"])
-    listing.add_argument("what", nargs="?", choices=[*GROUPS, "experiments"])
-    arguments = parser.parse_args(words)
-    if arguments.command == "data":
-        return _data_check(arguments.overrides)
-    return _list(arguments.what)
+    of = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    of["reproduce"].add_argument("table")
+    of["table"].add_argument("table")
+    of["compare"].add_argument("sides", nargs=2, metavar="SETTING")
+    of["data"].add_argument("action", choices=["check"])
+    of["list"].add_argument("what", nargs="?", choices=LISTED)
+    for name in ("reproduce", "table", "compare", "claims", "data", "list"):
+        of[name].add_argument("overrides", nargs="*", metavar="key=value")
+    given = parser.parse_args(words)
+    match given.command:
+        case "reproduce":
+            return _reproduce(given.table, given.overrides)
+        case "table":
+            return _tables(choices("table") if given.table == "all" else [given.table], given.overrides)
+        case "compare":
+            return _compare(given.sides, given.overrides)
+        case "claims":
+            return _claims(given.overrides)
+        case "data":
+            return _data_check(given.overrides)
+        case _:
+            return _list(given.what, given.overrides)
 
 
 # run
@@ -109,7 +127,7 @@ def _job(config: DictConfig) -> bool:
         plan = runner.plan(config, refused)
         if in_sweep:
             print(f"job {here.job.num}: {' '.join(here.overrides.task) or 'defaults'}", flush=True)
-        outcome = runner.run(plan, runner.process_fits(), progress=True, report=_say)
+        outcome = runner.run(plan, runner.process_fits(), progress=sys.stderr.isatty(), report=_say)
         if outcome.records:
             path = plan.results / "tables" / f"{plan.name}.csv"
             write_whole(path, summary.to_csv(summary.frame(outcome.records)))
@@ -152,10 +170,9 @@ def _finish_sweep(folder: Path) -> int:
     constant = {name for name in jobs[0][0] if len({job[0].get(name) for job in jobs}) == 1} if len(jobs) > 1 else set()
     jobs = [({n: v for n, v in overrides.items() if n not in constant}, found) for overrides, found in jobs]
     if any(found for _, found in jobs):
-        write_whole(folder / "sweep.csv", summary.sweep_frame(jobs).to_csv(index=False, float_format="%.6f"))
-        print(
-            f"\n{summary.sweep_to_screen(jobs)}\n\nmetrics in percent, means over categories; table: {folder / 'sweep.csv'}"
-        )
+        path = folder / "sweep.csv"
+        write_whole(path, summary.sweep_frame(jobs).to_csv(index=False, float_format="%.6f"))
+        print(f"\n{summary.sweep_to_screen(jobs)}\n\nmetrics in percent, means over categories; table: {path}")
     if failures:
         print(f"adbench: {failures} failures in this sweep; they are named above and in {folder}", file=sys.stderr)
     return 1 if failures else 0
@@ -184,6 +201,66 @@ def _complete(words: list[str]) -> int:
     return 0
 
 
+# reproduce, table, compare, claims
+
+
+def _reproduce(name: str, overrides: list[str]) -> int:
+    from adbench.reproduce import reproduce
+
+    done = reproduce(name, overrides, sys.stderr.isatty(), _say)
+    _show(done.table, overrides)
+    for run, message in done.failures.items():
+        print(f"adbench: {run}: {message}", file=sys.stderr)
+    return 1 if done.failures else 0
+
+
+def _tables(names: list[str], overrides: list[str]) -> int:
+    from adbench.records import load_all
+    from adbench.tables import results_folder, table
+
+    for name in names:
+        records = load_all(results_folder(name, overrides) / "records")
+        _show(table(name, records, overrides), overrides)
+    return 0
+
+
+def _show(built: "Table", overrides: list[str]) -> None:
+    from adbench import plots, table_text
+    from adbench.tables import results_folder
+
+    folder = results_folder(built.name, overrides)
+    written = table_text.write(built, folder / "published")
+    if built.present:
+        written += plots.table_figure(built, folder / "figures")
+    print(table_text.to_markdown(built))
+    print("\n".join(str(path) for path in written), flush=True)
+
+
+def _compare(sides: list[str], overrides: list[str]) -> int:
+    from adbench.compare import compare, to_markdown
+    from adbench.records import load_all
+
+    folder = _results(overrides) / "records"
+    print(to_markdown(compare(sides[0], sides[1], folder, load_all(folder))))
+    return 0
+
+
+def _claims(overrides: list[str]) -> int:
+    from adbench.claims import judge, load_claims, to_markdown
+    from adbench.records import load_all
+
+    results = _results(overrides)
+    records = load_all(results / "records")
+    page = to_markdown([judge(claim, records, results / "records", overrides) for claim in load_claims()])
+    write_whole(results / "claims.md", page)
+    print(f"{page}\n{results / 'claims.md'}")
+    return 0
+
+
+def _results(overrides: list[str]) -> Path:
+    return Path(str(compose(overrides).results)).expanduser()
+
+
 # data, list
 
 
@@ -201,12 +278,23 @@ def _data_check(overrides: list[str]) -> int:
     return 1 if problems else 0
 
 
-def _list(what: str | None) -> int:
-    for name in [what] if what else [*GROUPS, "experiments"]:
-        group = GROUPS.get(name, "experiment")
-        print(f"{name} ({group}=NAME)")
+def _list(what: str | None, overrides: list[str]) -> int:
+    for name in [what] if what else LISTED:
+        group = GROUPS.get(name, name.removesuffix("s"))
+        print(f"{name} (adbench table NAME)" if name == "tables" else f"{name} ({group}=NAME)")
         found = choices(group)
         width = max((len(c) for c in found), default=0)
         for choice in found:
-            print(f"  {choice:<{width}}  {describe(group, choice)}")
+            about = _about_table(choice, overrides) if name == "tables" else describe(group, choice)
+            print(f"  {choice:<{width}}  {about}")
     return 0
+
+
+def _about_table(name: str, overrides: list[str]) -> str:
+    from adbench.records import load_all
+    from adbench.tables import load_spec, results_folder, table
+
+    folder = results_folder(name, overrides) / "records"
+    records = load_all(folder) if any(folder.glob("*.json")) else []
+    built = table(name, records, overrides)
+    return f"{load_spec(name).title}: {built.present} of {built.possible} cells have records"

@@ -37,6 +37,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def describe(group: str, choice: str) -> str:
-    """The first comment line of a preset."""
-    first = (config_folder() / group / f"{choice}.yaml").read_text().splitlines()[:1]
-    return first[0].lstrip("# ") if first and first[0].startswith("#") else ""
+    """The first comment line of a preset that is not Hydra's own ``@package``."""
+    lines = (config_folder() / group / f"{choice}.yaml").read_text().splitlines()
+    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
+    return next((c for c in comments if not c.startswith("@package")), "")

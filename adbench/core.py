@@ -7,7 +7,7 @@ path or a label; a metric never sees a method.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -178,6 +178,33 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class ScoresImages(Protocol):
+    """A method that knows a cheaper way to image scores than making the maps too."""
+
+    def image_scores(self, test: Features) -> Tensor:
+        """(n,) the image scores of ``score``."""
+        ...
+
+
+@runtime_checkable
+class CountsWork(Protocol):
+    """A method whose distance stage has a countable cost."""
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds per patch of the distance stage, after the fit."""
+        ...
+
+
+@runtime_checkable
+class HasRivals(Protocol):
+    """A method that is to be timed beside others on the same features."""
+
+    def rivals(self) -> dict[str, Any]:
+        """Unfitted methods that count their work, by the name under which the record shows them."""
+        ...
+
+
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 
@@ -196,6 +223,7 @@ def require_fitted(method: object, test: Features) -> None:
 def require_finite(rows: Tensor | np.ndarray, what: str) -> None:
     """Raise where ``rows`` holds NaN or infinity, counting them."""
     values = torch.as_tensor(rows)
-    if not bool(torch.isfinite(values.sum(dtype=torch.float64))):
-        bad = int((~torch.isfinite(values)).sum())
+    if bool(torch.isfinite(values.sum())):  # a NaN or an infinity survives every sum; an overflow is looked at below
+        return
+    if bad := int((~torch.isfinite(values)).sum()):
         raise AdbenchError(f"{what} hold {bad} NaN or infinite values of {values.numel()}; check weights and precision")

@@ -53,7 +53,7 @@ class Record:
     memory: dict[str, int] = field(default_factory=dict)
     """peak: highest resident memory of the process during this category; state: the fitted state."""
     work: dict[str, Any] = field(default_factory=dict)
-    """Multiply-adds per image of the distance stage, and rivals measured beside it, where the method gives them."""
+    """Multiply-adds per patch of the distance stage, and the same of rivals timed beside it, where the method gives them."""
     environment: dict[str, Any] = field(default_factory=dict)
     """device, threads, versions, commit."""
     notes: list[str] = field(default_factory=list)

@@ -11,20 +11,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_class
 
 from adbench import machine, metrics, records, statistics
 from adbench.build import build, check, plain, settings_of
-from adbench.core import STRICT, AdbenchError, Backbone, Dataset, Features, Method, Sample, Scores, Split
+from adbench.core import (
+    STRICT,
+    AdbenchError,
+    Backbone,
+    CountsWork,
+    Dataset,
+    Features,
+    HasRivals,
+    Method,
+    Sample,
+    Scores,
+    ScoresImages,
+    Split,
+)
 from adbench.datasets import digests, fingerprint
 from adbench.features import Extractor
 from adbench.files import cache_folder
-from adbench.fitting import Fit, Fits, state_bytes
+from adbench.fitting import Fits, state_bytes
 from adbench.images import Geometry, read_image, read_mask
-from adbench.latency import Protocol, time_per_image
+from adbench.latency import Protocol, Times, time_per_image
 from adbench.memo import digest
 from adbench.pictures import save_heatmaps
 from adbench.records import ImageScore, Record
@@ -90,7 +102,7 @@ class Plan:
             "geometry": settings_of(self.geometry),
             "backbone": self.backbone.identity(),
             "method": settings_of(self.method),
-            "dataset": settings_of(self.dataset),
+            "categories": self.dataset.names(),
         }
         return "-".join([*(self.labels[p] for p in ("dataset", "method", "backbone")), digest(parts, length=8)])
 
@@ -168,7 +180,7 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
             _image_scores(fit.method, normal), measured.labels, scores.images.numpy()
         )
         threshold = {"value": highest, "false_positive_rate": fpr, "true_positive_rate": tpr}
-    times, reasons = _times(plan, fit, split.test, normal.source)
+    times, reasons = _times(plan, fit.method, split.test, normal.source)
     record = Record(
         identity=identity,
         labels=plan.labels,
@@ -184,6 +196,7 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
         seconds={"extract": extract_seconds, "fit": fit.seconds, "score": score_seconds},
         time=times,
         memory={"peak": machine.peak_memory(), "state": state_bytes(fit.method)},
+        work=_work(plan, fit.method, normal, split.test) if times else {},
         environment=machine.describe(options.device),
         notes=list(getattr(fit.method, "notes_", [])),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -267,18 +280,32 @@ def _truth(test: Sequence[Sample], scores: Scores, geometry: Geometry) -> tuple[
 
 def _image_scores(method: Method, features: Features) -> np.ndarray:
     """Image scores alone, by the method's cheaper way where it has one."""
-    shortcut = getattr(method, "image_scores", None)
-    images = shortcut(features) if shortcut else method.score(features).images
+    images = method.image_scores(features) if isinstance(method, ScoresImages) else method.score(features).images
     return np.asarray(images.numpy())
 
 
-def _times(
-    plan: Plan, fit: Fit, test: Sequence[Sample], source: str
-) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+def _times(plan: Plan, method: Method, test: Sequence[Sample], source: str) -> tuple[Times, dict[str, str]]:
     if not plan.options.timing.enabled:
         return {}, {"time": "timing.enabled=false"}
     if plan.timing_refused:
         return {}, {"time": plan.timing_refused}
     paths = [s.path for s in test]
-    with torch.inference_mode():
-        return time_per_image(plan.options.timing, paths, plan.geometry, plan.backbone, fit.method, source), {}
+    return time_per_image(plan.options.timing, paths, plan.geometry, plan.backbone, method, source), {}
+
+
+def _work(plan: Plan, method: Method, normal: Features, test: Sequence[Sample]) -> dict[str, Any]:
+    """Multiply-adds of the distance stage, and the same figures of the rivals that the method names."""
+    work: dict[str, Any] = {}
+    if isinstance(method, CountsWork):
+        work["multiply_adds_per_patch"] = method.multiply_adds()
+    if isinstance(method, HasRivals):
+        work["rivals"] = {}
+        for name, rival in method.rivals().items():
+            fitted = rival.fit(normal)
+            times, _ = _times(plan, fitted, test, normal.source)
+            work["rivals"][name] = {
+                "multiply_adds_per_patch": fitted.multiply_adds(),
+                "state_bytes": state_bytes(fitted),
+                "time": times,
+            }
+    return work

@@ -231,7 +231,7 @@ class PatchCore:
             matrix = projection.gaussian(d, min(self.dim, d), self.seed)
         else:
             matrix = projection.sparse(d, projection.jl_dimension(n, self.eps, d), self.seed)
-        parts = matrix.split(channels)
+        parts = torch.split(matrix, channels)
         blocks = []
         for block in self._blocks(normal):
             total: Tensor | None = None

@@ -1,0 +1,165 @@
+"""Feature maps of the image encoders in open_clip (Ilharco et al., OpenCLIP); the text encoders are dropped."""
+
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from adbench.backbones import weights as files
+from adbench.backbones.engine import Engine, Network, Precision, Size
+from adbench.core import STRICT, AdbenchError
+
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+
+
+@dataclass(config=STRICT)
+class OpenClipMaps:
+    """An image encoder of open_clip, cut after the deepest level that is asked."""
+
+    model: str
+    """open_clip's name, such as ``ViT-B-16-quickgelu``."""
+    weights: str
+    """TAG: published weights of that model, such as ``openai``, from the Hugging Face hub or its local cache. PATH: a
+    .safetensors or torch file of the whole CLIP model. random: drawn from ``seed``."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of random weights. Not the run's seed: the features stay the same when a method is repeated with other seeds."""
+    blocks: list[int] | None = None
+    """Blocks of a vision transformer, from 1, after which its levels 1, 2, ... come; null: at each quarter of its
+    depth."""
+    norm: bool = False
+    """Whether a vision transformer's last layer norm is applied to each level."""
+    precision: Precision = "fp32"
+    """Of weights and activations; features are float32 either way."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto takes the GPU where there is one."""
+
+    def identity(self) -> dict[str, Any]:
+        """Model, weights with their sha256, and every setting that bears on the features.
+
+        It reads the file of the weights, no more; random weights are made for it.
+
+        Raises:
+            AdbenchError: The model is unknown or its weights cannot be had; the message says what to do.
+        """
+        label, sha256 = self._fingerprint
+        numbers = {"blocks": self.blocks, "norm": self.norm, "precision": self.precision, "engine": "torch"}
+        return {"model": self.model, "weights": label, "sha256": sha256, **numbers}
+
+    def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:
+        """Maps of the pyramid levels ``layers`` and the average of the last level's map; see ``core.Backbone``."""
+        return self._engine.extract(images, layers, vectors)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self._network, self.blocks, self.device, self.precision)
+
+    @cached_property
+    def _fingerprint(self) -> tuple[str, str]:
+        if self.weights == "random":
+            return f"random:{self.seed}", files.sha256_of_state(self._encoder(None).state_dict())
+        return self._file.name if self._is_path else self.weights, files.sha256_of_file(self._file)
+
+    @property
+    def _is_path(self) -> bool:
+        return Path(self.weights).expanduser().is_file()
+
+    @cached_property
+    def _file(self) -> Path:
+        if self._is_path:
+            return files.find_file(self.weights)
+        repository, _, name = self._published()["hf_hub"].rpartition("/")
+        return files.find_on_hub(repository, (name,) if name else _HUB_FILES, self.model)
+
+    def _network(self, size: Size) -> Network:
+        encoder = self._encoder(size)
+        if hasattr(encoder, "trunk"):  # a network of timm
+            reductions = [int(output["reduction"]) for output in encoder.trunk.feature_info]
+        elif hasattr(encoder, "transformer"):
+            reductions = [int(encoder.patch_size[0])] * len(encoder.transformer.resblocks)
+        else:  # CLIP's ResNet: stem and four stages
+            reductions = [4, 4, 8, 16, 32]
+        published = self._published()
+        return Network(
+            name=self.model,
+            reductions=reductions,
+            mean=published["mean"],
+            std=published["std"],
+            cut=lambda outputs: _Cut(encoder, outputs, self.norm),
+        )
+
+    def _encoder(self, size: Size | None) -> Any:
+        """The image encoder with its weights; position embeddings are interpolated to (H, W)."""
+        open_clip = _library()
+        self._published()
+        if isinstance(open_clip.get_model_config(self.model)["vision_cfg"].get("layers"), list):
+            size = None  # CLIP's ResNet: only its head, which is left out, depends on the size
+        path = None if self.weights == "random" else str(self._file)
+        if path:
+            files.read_state(self._file)  # says in words what is wrong with a damaged or unsafe file
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            try:
+                return open_clip.create_model(
+                    self.model, path, force_image_size=size, pretrained_text=False, require_pretrained=path is not None
+                ).visual
+            except (RuntimeError, KeyError, AssertionError) as error:
+                raise files.misfit(self.model, self.weights, error) from error
+
+    def _published(self) -> dict[str, Any]:
+        """What open_clip knows of the published weights: where they are, and the normalisation."""
+        open_clip = _library()
+        config = open_clip.get_model_config(self.model)
+        if config is None:
+            near = difflib.get_close_matches(self.model, open_clip.list_models(), n=4)
+            raise AdbenchError(
+                f"backbone.model={self.model}: unknown to open_clip {open_clip.__version__}; nearest: {near}"
+            )
+        tags = open_clip.list_pretrained_tags_by_model(self.model)
+        if self.weights == "random" or self._is_path:  # the normalisation is that of the model's published weights
+            return open_clip.get_pretrained_cfg(self.model, tags[0]) if tags else _CLIP
+        if self.weights not in tags:
+            raise AdbenchError(
+                f"backbone.weights={self.weights}: neither a file nor weights published for {self.model}, {tags}"
+            )
+        published: dict[str, Any] = open_clip.get_pretrained_cfg(self.model, self.weights)
+        if published.get("quick_gelu") and not config.get("quick_gelu"):
+            raise AdbenchError(
+                f"backbone.weights={self.weights}: trained with another activation than {self.model} has; set "
+                f"backbone.model={self.model}-quickgelu"
+            )
+        return published
+
+
+def _library() -> Any:
+    """open_clip, which is slow to import and has no types."""
+    import open_clip
+
+    return open_clip
+
+
+class _Cut(nn.Module):
+    """(b, 3, H, W) to some of the encoder's outputs."""
+
+    def __init__(self, encoder: Any, outputs: list[int], norm: bool) -> None:
+        super().__init__()
+        if hasattr(encoder, "layer4"):
+            for stage in range(outputs[-1] + 1, 5):  # open_clip 3.3 runs every stage of its ResNet
+                setattr(encoder, f"layer{stage}", nn.Identity())
+        self.encoder, self.outputs, self.norm = encoder, outputs, norm
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = self.encoder.forward_intermediates(
+            images,
+            indices=self.outputs,
+            stop_early=True,
+            normalize_intermediates=self.norm,
+            intermediates_only=True,
+        )
+        return tuple(maps["image_intermediates"])

@@ -1,0 +1,133 @@
+"""Feature maps of the networks in timm (Wightman, PyTorch Image Models)."""
+
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from adbench.backbones import weights as files
+from adbench.backbones.engine import Engine, Network, Precision, Size
+from adbench.core import STRICT, AdbenchError
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(config=STRICT)
+class TimmMaps:
+    """A network of timm, cut after the deepest level that is asked."""
+
+    model: str
+    """timm's name with the tag of the weights, such as ``wide_resnet50_2.tv_in1k``: its default tags are not the
+    weights of the papers."""
+    weights: str = "pretrained"
+    """pretrained: those of the tag, from the Hugging Face hub or its local cache. PATH: a .safetensors or torch file
+    with all of the network's weights. package:NAME: the file that an installed Python package ships. random: drawn from
+    ``seed``."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of random weights. Not the run's seed: the features stay the same when a method is repeated with other seeds."""
+    blocks: list[int] | None = None
+    """Blocks of a plain vision transformer, from 1, after which its levels 1, 2, ... come; null: at each quarter of its
+    depth."""
+    norm: bool = False
+    """Whether a vision transformer's last layer norm is applied to each level, as DINOv2's own code does and timm's
+    does not."""
+    precision: Precision = "fp32"
+    """Of weights and activations; features are float32 either way."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto takes the GPU where there is one."""
+
+    def identity(self) -> dict[str, Any]:
+        """Model, weights with their sha256, and every setting that bears on the features.
+
+        It reads the file of the weights, no more; random weights are made for it.
+
+        Raises:
+            AdbenchError: The model is unknown or its weights cannot be had; the message says what to do.
+        """
+        label, sha256 = self._fingerprint
+        numbers = {"blocks": self.blocks, "norm": self.norm, "precision": self.precision, "engine": "torch"}
+        return {"model": self.model, "weights": label, "sha256": sha256, **numbers}
+
+    def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:
+        """Maps of the pyramid levels ``layers`` and the average of the last level's map; see ``core.Backbone``."""
+        return self._engine.extract(images, layers, vectors)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self._network, self.blocks, self.device, self.precision)
+
+    @cached_property
+    def _fingerprint(self) -> tuple[str, str]:
+        if self.weights == "random":
+            return f"random:{self.seed}", files.sha256_of_state(self._module().state_dict())
+        label = str(self._published().hf_hub_id) if self.weights == "pretrained" else self._file.name
+        return label, files.sha256_of_file(self._file)
+
+    @cached_property
+    def _file(self) -> Path:
+        if self.weights == "pretrained":
+            return files.find_on_hub(str(self._published().hf_hub_id), _HUB_FILES, self.model)
+        return files.find_file(self.weights)
+
+    def _network(self, size: Size) -> Network:
+        module: Any = self._module()
+        if hasattr(module, "set_input_size"):  # a transformer's position embeddings are interpolated
+            module.set_input_size(img_size=size)
+        published = self._published()
+        return Network(
+            name=self.model,
+            reductions=[int(output["reduction"]) for output in module.feature_info],
+            mean=published.mean,
+            std=published.std,
+            cut=lambda outputs: _Cut(module, outputs, self.norm),
+        )
+
+    def _module(self) -> nn.Module:
+        """The whole network with its weights."""
+        import timm
+
+        self._published()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            if self.weights == "random":
+                return timm.create_model(self.model)
+            state = files.read_state(self._file)
+            if "_conv_stem.weight" in state:
+                state = files.from_efficientnet_lite_pytorch(state, list(timm.create_model(self.model).state_dict()))
+            try:  # timm's own loader is strict and knows older and foreign names of the layers
+                return timm.create_model(self.model, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+            except (RuntimeError, KeyError) as error:
+                raise files.misfit(self.model, self.weights, error) from error
+
+    def _published(self) -> Any:
+        """What timm knows of the published weights: where they are, and the normalisation."""
+        import timm
+
+        name, _, tag = self.model.partition(".")
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name, timm.list_models(), n=4)
+            raise AdbenchError(f"backbone.model={self.model}: unknown to timm {timm.__version__}; nearest: {near}")
+        names = timm.list_models(f"{name}.*", pretrained=True)
+        if self.model not in names and (tag or self.weights == "pretrained"):
+            raise AdbenchError(f"backbone.model={self.model}: name the weights in full, one of {', '.join(names)}")
+        return timm.get_pretrained_cfg(self.model)
+
+
+class _Cut(nn.Module):
+    """(b, 3, H, W) to some of the network's outputs."""
+
+    def __init__(self, network: Any, outputs: list[int], norm: bool) -> None:
+        super().__init__()
+        self.network, self.outputs, self.norm = network, outputs, norm
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = self.network.forward_intermediates(
+            images, indices=self.outputs, norm=self.norm, stop_early=True, intermediates_only=True
+        )
+        return tuple(maps)

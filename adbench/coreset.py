@@ -1,0 +1,198 @@
+"""Coreset selection: greedy k-centre, as PatchCore's algorithm 1 (Roth et al., CVPR 2022), or random."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from adbench.core import AdbenchError, require_finite
+from adbench.screen import Screen, workers
+
+if TYPE_CHECKING:
+    from adbench.kernels import Picking, Rival
+
+BLOCK = 4096
+"""Points with the largest bounds that are brought up to date together."""
+TILE = 256, 1024
+"""Points and picks in one product: 1 MB, so that it is read back from the cache."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Points in the order in which they were picked."""
+
+    indices: np.ndarray
+    """(m,) int64 rows, first pick first; the first j of them are the selection of size j."""
+    elapsed: np.ndarray
+    """(m,) float32 seconds from the start of the call until each pick was known; 0 for those known before it."""
+
+
+def greedy(
+    points: Tensor,
+    size: int,
+    start: int = 0,
+    initial: Tensor | None = None,
+    known: np.ndarray | None = None,
+    progress: bool = False,
+) -> Selection:
+    """Greedy k-centre (Gonzalez 1985): pick, again and again, the point farthest from the nearest pick.
+
+    On the CPU the picks are those of the plain loop over direct differences in float64, without its n distances per
+    pick. Distances to the picks only fall, so the one that a point had some picks ago bounds the one it has now. The
+    points with the largest bounds are brought up to date, by products that screen and direct distances that decide, and
+    picked from for as long as the best of them is ahead of all other bounds. Memory beside the points: 4 r + 60 bytes a
+    point and 4 r a pick, where r is 16 to 256 axes of the screen (32 is usual), or d where their spectrum is flat.
+
+    Args:
+        points: (n, d) float32.
+        size: How many to pick, 1 to n.
+        start: The first pick; not used with ``initial``.
+        initial: (n,) first distances (not squared), as if to picks made before; the first pick is then the farthest.
+        known: Picks of a shorter selection from the same points and start; the result extends them.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        The picks: equal distances go to the lowest row, and no row is picked twice, copies of picked points come last.
+
+    Raises:
+        AdbenchError: A size or start outside the points, or points that are not finite.
+    """
+    begin = time.perf_counter()
+    n = len(points)
+    _require_size(size, n)
+    if not 0 <= start < n:
+        raise AdbenchError(f"cannot start at point {start} of {n}; use 0 to {n - 1}")
+    known = np.empty(0, np.int64) if known is None else known[:size].astype(np.int64)
+    if len(known) == 0 and initial is None:
+        known = np.array([start])
+    run = _lazily if points.device.type == "cpu" else _on_device
+    with tqdm(total=size, desc="coreset", unit="pick", disable=not progress) as bar:
+        indices, elapsed = run(points, size, initial, known, begin, bar)
+    return Selection(indices, elapsed)
+
+
+def random_subset(n: int, size: int, seed: int) -> np.ndarray:
+    """(size,) int64 ascending: a random choice of ``size`` of ``n`` rows without repetition."""
+    _require_size(size, n)
+    return np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
+
+
+def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
+    """First distances of patchcore-inspection's ApproximateGreedyCoresetSampler, to be ``initial`` of ``greedy``.
+
+    Args:
+        points: (n, d).
+        seed: Chooses the random points.
+        count: How many, at most n; 10 there. They are not picked themselves.
+
+    Returns:
+        (n,) float32 mean distance (not squared) of each point to ``count`` random points.
+    """
+    starts = points[torch.from_numpy(random_subset(len(points), min(count, len(points)), seed))]
+    return torch.cat([_distances(block, starts).mean(dim=1) for block in points.split(4096)])
+
+
+def _lazily(
+    points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, begin: float, bar: "tqdm[NoReturn]"
+) -> tuple[np.ndarray, np.ndarray]:
+    from adbench import kernels  # compiles or loads machine code, which commands that select nothing need not wait for
+
+    x = np.ascontiguousarray(points.numpy())
+    n, count = len(x), len(known)
+    elapsed = np.zeros(size, np.float32)
+    with workers() as each:
+        screen = Screen(x)
+        shadows, squares = screen.shadows(x)
+        state = kernels.Picking(
+            points=x,
+            shadows=shadows,
+            squares=squares,
+            floors=screen.floors(squares, float(squares.max())),
+            gain=screen.gain,
+            order=np.empty(size, np.int64),
+            columns=np.empty((size, shadows.shape[1]), np.float32),
+            seen=np.zeros(n, np.int64),
+            bounds=np.empty(n),
+        )
+        state.order[:count] = known
+        state.columns[:count] = shadows[known]
+        state.columns[:count, -1] = -squares[known] / 2
+        if initial is None:
+            kernels.squared_distances(x, x[known[0]], state.bounds)
+            state.seen[:] = 1
+        else:
+            state.bounds[:] = initial.double().square().numpy()
+        state.bounds[known] = -1
+
+        bar.update(count)
+        while count < size:
+            rows, rival_row, rival_bound = _largest(state.bounds, BLOCK)
+            rival = kernels.Rival(rival_row, rival_bound)
+            rows = rows[np.argsort(state.seen[rows], kind="stable")]  # so that the points of a tile lack the same picks
+            each(partial(_refresh, state, count, rival), [rows[i : i + TILE[0]] for i in range(0, len(rows), TILE[0])])
+            before, count = count, kernels.advance(state, count, rows[rows >= 0], rival)
+            elapsed[before:count] = time.perf_counter() - begin
+            bar.update(count - before)
+    return state.order, elapsed
+
+
+def _largest(bounds: np.ndarray, size: int) -> tuple[np.ndarray, int, float]:
+    """The rows of the ``size`` largest bounds, the lowest of equals, and the best row left out with its bound."""
+    n = len(bounds)
+    if n <= size:
+        return np.flatnonzero(bounds >= 0), n, -1.0
+    least = np.partition(bounds, n - size)[n - size]
+    rows, ties = np.flatnonzero(bounds > least), np.flatnonzero(bounds == least)
+    fit = size - len(rows)
+    rival = int(ties[fit]) if fit < len(ties) else int(np.argmax(np.where(bounds < least, bounds, -1)))
+    rows = np.concatenate([rows, ties[:fit]])
+    return rows[bounds[rows] >= 0], rival, float(bounds[rival])
+
+
+def _refresh(state: "Picking", count: int, rival: "Rival", rows: np.ndarray) -> None:
+    """Bring ``rows`` up to date with ``count`` picks; those that then come before the rival stay, others become -1."""
+    from adbench import kernels
+
+    left, done = len(rows), int(state.seen[rows].min())
+    while left and done < count:
+        until = min(done + TILE[1], count)
+        products = state.shadows[rows[:left]] @ state.columns[done:until].T
+        left = kernels.refresh(state, products, done, rows[:left], rival)
+        done = until
+    rows[left:] = -1
+
+
+def _on_device(
+    points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, begin: float, bar: "tqdm[NoReturn]"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plain loop: one pass over the points per pick."""
+    require_finite(points, "points")
+    order, elapsed = np.empty(size, np.int64), np.zeros(size, np.float32)
+    order[: len(known)] = known
+    bounds = torch.full((len(points),), torch.inf, device=points.device)
+    if initial is not None:
+        bounds = initial.to(points.device, torch.float32, copy=True)
+    for j in range(size):
+        if j >= len(known):
+            order[j] = int(bounds.argmax())  # the first of equals
+            elapsed[j] = time.perf_counter() - begin
+        pick = int(order[j])
+        torch.minimum(bounds, _distances(points[pick : pick + 1], points)[0], out=bounds)
+        bounds[pick] = -1
+        bar.update()
+    return order, elapsed
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """(len(a), len(b)) distances from direct differences, which do not cancel as products do."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _require_size(size: int, n: int) -> None:
+    if not 1 <= size <= n:
+        raise AdbenchError(f"cannot pick {size} of {n} points; ask for 1 to {n}")

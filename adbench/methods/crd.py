@@ -1,0 +1,279 @@
+"""CRD: collaborative representation distance (Han & Yan, arXiv 2401.09443, section 3.3).
+
+F (d, n) holds the normal patches as columns. A patch y is represented by all of them under a ridge penalty (eq. 3.7),
+
+    rho = argmin |y - F rho|^2 + lambda |rho|^2,
+
+and its score is what that leaves out (eq. 3.8). With the Gram matrix F F^T = U diag(mu) U^T the score is
+
+    |y - F rho|^2 = sum_i (lambda / (mu_i + lambda))^2 (u_i^T y)^2,
+
+so a fit keeps d axes however large n is, and every lambda is asked of the same axes.
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from adbench import patches
+from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
+from adbench.memo import Arrays
+from adbench.methods.patchcore import PatchCore
+from adbench.patches import AnomalyMap
+from adbench.timing import stage
+
+BLOCK = 2
+"""Training images in float64 at a time; more only costs memory."""
+SHORTEST = 1e-12
+"""Patches shorter than this keep their direction but do not reach length 1 under ``normalize=l2``."""
+
+
+@dataclass(config=STRICT)
+class CRD:
+    """What a ridge regression on the normal patches leaves out of each patch; the largest one is the image's score."""
+
+    layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
+    """Pyramid levels; the paper's are 2 and 3."""
+    patch: Annotated[int, Field(ge=1)] = 3
+    """Edge of the neighbourhood that is averaged, odd; 1 for none. The paper refers to PatchCore, where it is 3."""
+    pool_padding: bool = True
+    """Whether zeros beyond the map's border count into the average."""
+    upsample: Literal["bilinear", "nearest", "adaptive"] = "bilinear"
+    """How deeper maps reach the finest size."""
+    normalize: Literal["none", "l2"] = "none"
+    """l2 scales every patch to length 1. The paper does not say."""
+    center: bool = False
+    """Whether to subtract the mean of the normal patches (after ``normalize``). The paper does not say."""
+    bank: Literal["full", "coreset"] = "full"
+    """The columns of F: all normal patches, as in the paper, or a greedy coreset of them."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Part of the patches that the coreset keeps."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the projection in which the coreset is selected."""
+
+    lambda_: Annotated[float, Field(gt=0)] = 5.0
+    """Weight of the ridge penalty; 5 in the paper, whose table 3 goes from 0.1 to 10."""
+    lambda_mode: Literal["absolute", "per_sample", "trace"] = "absolute"
+    """The unit of lambda_: 1 (the paper), the number of patches in F, or the mean eigenvalue of the Gram matrix. The
+    last two do not depend on how many images there are, the last not on the scale of the features either."""
+    measure: Literal["residual", "objective"] = "residual"
+    """residual: |y - F rho|^2 (eq. 3.8); objective: the minimum of eq. 3.7 itself, penalty included."""
+    power: Literal["squared", "root"] = "squared"
+    """root takes the square root of the measure: the same order of images, another blurred map."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
+    """Relative error allowed to the measure. Axes that hold next to nothing of F are left out where that saves work, as
+    it does when F has far fewer columns than rows; 0 computes all of them."""
+    anomaly_map: AnomalyMap = Field(default_factory=AnomalyMap)
+    """From patch scores to the map."""
+
+    needs_vectors: ClassVar[bool] = False
+    asked: ClassVar[frozenset[str]] = frozenset(
+        {"lambda_", "lambda_mode", "measure", "power", "tolerance", "anomaly_map"}
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.patch % 2 == 0:
+            raise ValueError(f"patch must be odd, got {self.patch}")
+        return self
+
+    def fit(self, normal: Features) -> Self:
+        """Decompose the Gram matrix of the normal patches.
+
+        Learns ``eigenvalues_`` (d,) float64, ascending, ``axes_`` (d, d) float32 with their axes as columns, ``mean_``
+        (d,) and its coordinates ``offset_`` (d,), both zero without ``center``, and ``count_``, the patches in F.
+
+        Raises:
+            AdbenchError: There is no image, the coreset keeps no patch, or features are not finite.
+        """
+        if not len(normal):
+            raise AdbenchError("CRD.fit: no training images")
+        names = ["patch", "pool_padding", "upsample", "normalize", "center", "bank"]
+        names += ["ratio", "seed"] if self.bank == "coreset" else []
+        kept = normal.derive(
+            "crd", {name: getattr(self, name) for name in names}, lambda: self._decompose(normal)
+        ).arrays
+        self.eigenvalues_ = torch.from_numpy(kept["eigenvalues"])
+        self.axes_, self.mean_, self.offset_ = (torch.from_numpy(kept[name]) for name in ("axes", "mean", "offset"))
+        self.count_ = int(kept["count"][0])
+        self.shapes_ = [tuple(m.shape[1:]) for m in normal.maps]
+        self.source_ = normal.source
+        return self
+
+    def score(self, test: Features) -> Scores:
+        """Score each patch (eq. 3.8). The image's score is the largest, taken before upsampling and blur."""
+        scores = self._patch_scores(test)
+        with stage("map"):
+            return Scores(scores.flatten(1).amax(1), self.anomaly_map(scores, test.size))
+
+    def image_scores(self, test: Features) -> Tensor:
+        """(n,) image scores without the maps."""
+        return self._patch_scores(test).flatten(1).amax(1)
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds per patch of the distance stage as it is done here; the paper's one product takes d * d."""
+        positions = self.shapes_[0][1] * self.shapes_[0][2]
+        return self._plan(self._weights())[1] // positions
+
+    def rivals(self) -> dict[str, PatchCore]:
+        """What the paper's figure 3 times beside it: nearest neighbour on a coreset of the same patches."""
+        return {"nearest neighbour, 1% coreset": self.nearest_neighbor(ratio=0.01)}
+
+    def nearest_neighbor(self, ratio: float) -> PatchCore:
+        """Nearest neighbour on a greedy coreset of the same patches, to be fitted."""
+        return PatchCore(
+            layers=self.layers,
+            patch=self.patch,
+            pool_padding=self.pool_padding,
+            upsample=self.upsample,
+            ratio=ratio,
+            seed=self.seed,
+        )
+
+    def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
+        return [patches.pool(m, self.patch, self.pool_padding) for m in maps]
+
+    # Fit
+
+    def _decompose(self, normal: Features) -> Arrays:
+        gram, total, count = self._coreset_moments(normal) if self.bank == "coreset" else self._moments(normal)
+        require_finite(gram, "the products of training features")
+        mean = total / count if self.center else np.zeros_like(total)
+        eigenvalues, axes = np.linalg.eigh(gram - count * np.outer(mean, mean))
+        return {
+            "eigenvalues": eigenvalues.clip(min=0),
+            "axes": axes.astype(np.float32),
+            "mean": mean.astype(np.float32),
+            "offset": (mean @ axes).astype(np.float32),
+            "count": np.array([count]),
+        }
+
+    def _moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
+        """Gram matrix (d, d), sum (d,) and number of all patches, streamed.
+
+        In float64, because eigenvalues lie on both sides of lambda by many powers of ten: products in float32 put
+        scores off by up to 2e-3. A deeper layer's part of the patches Y is z S, its own positions z (c, p) spread over
+        the finest grid by S (p, h w). Then Y (z S)^T = (Y S^T) z^T, and gathering the patches before the product rather
+        than spreading the positions spares most of the multiply-adds.
+        """
+        d = sum(m.shape[1] for m in normal.maps)
+        gram, total, count = np.zeros((d, d)), np.zeros(d), 0
+        for first in range(0, len(normal), BLOCK):
+            layers = self._pooled(normal[first : first + BLOCK].maps)
+            y = _rows(patches.stack(layers, self.upsample))  # (b, h w, d)
+            count += y.shape[0] * y.shape[1]
+            lengths = _lengths(y) if self.normalize == "l2" else np.ones(1)
+            y /= lengths
+            total += y.sum((0, 1))
+            y /= lengths  # again: z below is not normalised
+            end = 0
+            for layer in layers:
+                z = _rows(layer)  # (b, p, c)
+                start, end = end, end + z.shape[-1]
+                spread = _spread(layer, layers[0], self.upsample)
+                gathered = np.stack([spread @ image[:, :end] for image in y])  # (b, p, end)
+                gram[:end, start:end] += gathered.reshape(-1, end).T @ z.reshape(-1, z.shape[-1])
+        return np.triu(gram) + np.triu(gram, 1).T, total, count
+
+    def _coreset_moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
+        y = self.nearest_neighbor(self.ratio).fit(normal).bank_.double().numpy()  # (m, d)
+        if self.normalize == "l2":
+            y = y / _lengths(y)
+        return y.T @ y, y.sum(0), len(y)
+
+    # Score
+
+    def _patch_scores(self, test: Features) -> Tensor:
+        """(n, h, w) float32."""
+        require_fitted(self, test)
+        weights = self._weights()
+        rank, _ = self._plan(weights)
+        scores = torch.stack([self._measure(list(maps), weights, rank) for maps in zip(*test.maps, strict=True)])
+        require_finite(scores, "patch scores")
+        return scores.sqrt() if self.power == "root" else scores
+
+    def _weights(self) -> Tensor:
+        """(d,) float64, descending from at most 1: how much a patch's squared coordinate on each axis counts."""
+        unit = {"absolute": 1.0, "per_sample": float(self.count_), "trace": float(self.eigenvalues_.mean())}
+        ridge = self.lambda_ * unit[self.lambda_mode]
+        shrink = ridge / (self.eigenvalues_ + ridge)
+        return shrink**2 if self.measure == "residual" else shrink
+
+    def _plan(self, weights: Tensor) -> tuple[int | None, int]:
+        """How many axes the low-rank form needs, None where all of them cost less, and the multiply-adds per image.
+
+        An axis that is left out counts with weight 1. It is left out where its weight is at least 1 - tolerance, so a
+        score is never too low, nor too high by more than a factor 1 / (1 - tolerance), whatever the patch.
+        """
+        (_, height, width), d = self.shapes_[0], len(weights)
+        rank = int((weights < 1 - self.tolerance).sum())
+        whole, low_rank = d * sum(c * h * w for c, h, w in self.shapes_), 2 * rank * d * height * width
+        return (rank, low_rank) if low_rank < whole else (None, whole)
+
+    def _measure(self, maps: list[Tensor], weights: Tensor, rank: int | None) -> Tensor:
+        """(h, w) squared scores of one image's (c, h, w) maps; images go one by one so that none depends on a batch."""
+        with stage("embed"):
+            layers = self._pooled([m[None] for m in maps])
+        with stage("distance"):
+            squared = self._all_axes(layers, weights) if rank is None else self._low_rank(layers, weights, rank)
+        return squared.reshape(maps[0].shape[1:])
+
+    def _all_axes(self, layers: list[Tensor], weights: Tensor) -> Tensor:
+        """(h w,) sum_i w_i (u_i^T y)^2.
+
+        U^T commutes with upsampling, so each layer meets its rows of U at its own resolution: half the multiply-adds of
+        the product with stacked patches, which are never made.
+        """
+        projected, end = [], 0
+        for layer in layers:
+            start, end = end, end + layer.shape[1]
+            coordinates = _product(patches.rows(layer), self.axes_[start:end])  # (p, d)
+            projected.append(coordinates.reshape(1, *layer.shape[-2:], -1).permute(0, 3, 1, 2))
+        size = (int(layers[0].shape[-2]), int(layers[0].shape[-1]))
+        total = projected[0]
+        for deeper in projected[1:]:
+            total += patches.resize(deeper, size, self.upsample)
+        y = self._standardise(patches.rows(total), self.offset_)  # (h w, d)
+        return y.square_() @ weights.to(y)
+
+    def _low_rank(self, layers: list[Tensor], weights: Tensor, rank: int) -> Tensor:
+        """(h w,) |y - sum_i (1 - sqrt w_i) (u_i^T y) u_i|^2 over the axes that matter, free of cancellation."""
+        first = len(weights) - rank
+        axes, shares = self.axes_[:, first:], 1 - weights[first:].sqrt()
+        y = self._standardise(patches.rows(patches.stack(layers, self.upsample)), self.mean_)  # (h w, d)
+        y = y - _product(_product(y, axes) * shares.to(y), axes.T)
+        return y.square_().sum(1)
+
+    def _standardise(self, y: Tensor, mean: Tensor) -> Tensor:
+        """As in the fit, for patches or for their coordinates, whose lengths are the same."""
+        if self.normalize == "l2":
+            y = y / y.norm(dim=1, keepdim=True).clamp_min(SHORTEST)
+        return y - mean.to(y) if self.center else y
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return torch.from_numpy(a.numpy() @ b.numpy())  # OpenBLAS; torch's MKL reaches 40% of it on AMD processors
+
+
+def _rows(maps: Tensor) -> np.ndarray:
+    """(b, c, h, w) to (b, h w, c) float64."""
+    rows = np.asarray(patches.rows(maps).numpy(), np.float64)
+    return rows.reshape(len(maps), -1, maps.shape[1])
+
+
+def _lengths(y: np.ndarray) -> np.ndarray:
+    lengths: np.ndarray = np.linalg.norm(y, axis=-1, keepdims=True)
+    return lengths.clip(min=SHORTEST)
+
+
+def _spread(layer: Tensor, finest: Tensor, rule: patches.Rule) -> csr_array:
+    """(p, h w): the share of each of a layer's positions in each position of the finest grid."""
+    h, w = layer.shape[-2:]
+    unit = torch.eye(h * w, dtype=torch.float64).reshape(-1, 1, h, w)
+    size = (int(finest.shape[-2]), int(finest.shape[-1]))
+    return csr_array(patches.resize(unit, size, rule).reshape(h * w, -1).numpy())

