@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK = 4096
 """Points with the largest bounds that are brought up to date together."""
-TILE = 256, 1024
+TILE = 512, 512
 """Points and picks in one product: 1 MB, so that it is read back from the cache."""
 
 
@@ -100,7 +100,7 @@ def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
 def _lazily(
     points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, begin: float, bar: "tqdm[NoReturn]"
 ) -> tuple[np.ndarray, np.ndarray]:
-    from adbench import kernels  # compiles or loads machine code, which commands that select nothing need not wait for
+    from adbench import kernels  # compiles or loads machine code, which other commands need not wait for
 
     x = np.ascontiguousarray(points.numpy())
     n, count = len(x), len(known)

@@ -86,7 +86,8 @@ class Fits:
             return Fit(ask(known.method, **{name: settings[name] for name in method.asked}), known.seconds)
         normal.memo.credit = 0.0
         start = time.perf_counter()
-        fit = Fit(method.fit(normal), time.perf_counter() - start + normal.memo.credit)
+        # A copy, because a plan fits one method on every category in turn.
+        fit = Fit(copy.copy(method).fit(normal), time.perf_counter() - start + normal.memo.credit)
         if not normal.key:  # features made by hand have no name to find the fit by
             return fit
         self.kept[key] = fit

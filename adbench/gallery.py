@@ -72,9 +72,7 @@ class Gallery:
         Returns:
             (q, k) float64 squared distances, ascending.
         """
-        from adbench import (
-            kernels,
-        )  # compiles or loads machine code, which commands that search nothing need not wait for
+        from adbench import kernels  # loads machine code, which commands that search nothing need not wait for
 
         shadows, squares = self._screen.shadows(queries)
         floors = self._screen.floors(squares, self._largest)
@@ -98,16 +96,19 @@ def _screen(images: list[np.ndarray]) -> Screen:
     """On few axes where that pays for positions of one image that are searched in others, else on all coordinates."""
     positions = np.concatenate(images)  # (m, c)
     m, c = positions.shape
+    rank = min(AXES, c // 2)
+    if rank == 0:
+        return Screen(positions, c)
     tried = np.arange(0, m, -(-m // 256))
     queries, own = positions[tried], tried[:, None] // len(images[0]) == np.arange(m) // len(images[0])
     squares = np.einsum("ij,ij->i", positions, positions)
     distances = squares[tried, None] + squares - 2 * queries @ positions.T
     nearest = np.where(own, np.inf, distances).min(axis=1, keepdims=True)
 
-    screen = Screen(positions, min(AXES, c // 2))
+    screen = Screen(positions, rank)
     rows, of_rows = screen.shadows(queries)
     columns, of_columns = screen.shadows(positions)
     columns[:, -1] = -of_columns / 2
     floors = screen.floors(of_rows, float(of_columns.max()))[:, None]
     unsure = float((rows @ columns.T > floors - nearest * screen.gain).mean())
-    return screen if min(AXES, c // 2) + DIRECT * unsure < c else Screen(positions, c)
+    return screen if rank + DIRECT * unsure < c else Screen(positions, c)

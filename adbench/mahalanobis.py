@@ -14,24 +14,19 @@ that part is kept once, and its share of X X' is made once.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
-import torch
-from threadpoolctl import ThreadpoolController
 
 from adbench.blockwise import Block, Part, Referred, View
 from adbench.cholesky import Factors
+from adbench.parallel import workers
 
 SPREAD = 1e5
 """Up to this trace(X'X) / (n - 1) / ridge one float32 solve gives the dual form to 1e-5; beyond, it is refined once."""
 WORKSPACE = 512 * 1024**2
 """Bytes of gathered rows that all threads together may hold."""
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 class Primal:
@@ -42,7 +37,7 @@ class Primal:
         block: Positions worked on at a time; the result does not depend on it.
     """
 
-    workers: ClassVar[int | None] = None
+    limit: ClassVar[int | None] = None
 
     def __init__(self, chunks: Iterable[Sequence[Part]], block: int) -> None:
         n = 0
@@ -53,7 +48,8 @@ class Primal:
                 self.triangle = np.flatnonzero(np.tri(self.d))
                 self.covariance = np.zeros((len(parts[0].cell), len(self.triangle)))  # lower triangles, float64
             n += parts[0].shape[1]
-            _each(functools.partial(self._add, parts), self.blocks)
+            with workers() as each:
+                each(functools.partial(self._add, parts), self.blocks)
         self.covariance /= n - 1
 
     @property
@@ -101,7 +97,8 @@ class Dual:
         self.parts = list(parts)
         self.blocks = Block.cut([part.cell for part in parts], block)
         self.n, self.d = parts[0].shape[1], sum(part.shape[2] for part in parts)
-        self.traces = np.concatenate(_each(self._traces, self.blocks, self.workers))  # (positions,) without ridge
+        with workers(self.limit) as each:
+            self.traces = np.concatenate(each(self._traces, self.blocks))  # (positions,) without ridge
 
     @property
     def nbytes(self) -> int:
@@ -114,8 +111,8 @@ class Dual:
         return float(self.traces.mean()) / self.d
 
     @property
-    def workers(self) -> int | None:
-        """Blocks whose rows may be gathered at the same time; None for no limit."""
+    def limit(self) -> int | None:
+        """Blocks whose rows may be gathered at the same time; None for any number."""
         gathered = sum(part.nbytes for part in self.parts if isinstance(part, Referred)) // len(self.blocks)
         return max(1, WORKSPACE // gathered) if gathered else None
 
@@ -164,7 +161,8 @@ class Dual:
 
 def factor_all(gaussians: Primal | Dual, ridge: float) -> list[Factors]:
     """The factors of all blocks. Raises AdbenchError where the ridge is too small for one of the positions."""
-    return _each(lambda block: gaussians.factor(block, ridge), gaussians.blocks)
+    with workers() as each:
+        return each(lambda block: gaussians.factor(block, ridge), gaussians.blocks)
 
 
 def squared_distances(
@@ -185,7 +183,8 @@ def squared_distances(
         return np.concatenate([gaussians.squared(block, known, ridge, parts) for parts in test], axis=1)
 
     known: Sequence[Factors | None] = factors or [None] * len(gaussians.blocks)
-    return np.concatenate(_each(work, list(zip(gaussians.blocks, known, strict=True)), gaussians.workers))
+    with workers(gaussians.limit) as each:
+        return np.concatenate(each(work, zip(gaussians.blocks, known, strict=True)))
 
 
 def _fitted(x: np.ndarray, a: np.ndarray, view: View) -> np.ndarray:
@@ -210,15 +209,3 @@ def _gram(rows: np.ndarray) -> np.ndarray:
     x = rows.astype(np.float64)
     gram: np.ndarray = x @ x.T
     return gram
-
-
-def _each(work: Callable[[T], U], items: Sequence[T], workers: int | None = None) -> list[U]:
-    """One item per thread and one BLAS thread for each: threads inside products this small cost more than they give."""
-    threads = min(workers or len(items), torch.get_num_threads())
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()  # type: ignore[no-untyped-call]

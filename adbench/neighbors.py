@@ -9,8 +9,8 @@ from adbench.screen import Screen, workers
 
 QUERIES = 256
 """Queries searched together by a thread."""
-WIDEST = 2048
-"""Bank rows in one product at most: 2 MB with 256 queries."""
+WIDEST = 1024
+"""Bank rows in one product at most: 1 MB with 256 queries, so that it is read back from the cache."""
 
 
 class Neighbors:
@@ -62,9 +62,7 @@ class Neighbors:
         if self.bank.device.type != "cpu":
             return _on_device(self.bank, queries, k)
 
-        from adbench import (
-            kernels,
-        )  # compiles or loads machine code, which commands that search nothing need not wait for
+        from adbench import kernels  # compiles or loads machine code, which other commands need not wait for
 
         x = np.ascontiguousarray(queries.numpy())
         squared, rows = np.full((len(x), k), np.inf), np.full((len(x), k), n)

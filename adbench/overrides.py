@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from adbench.compose import compose
 from adbench.core import AdbenchError
 from adbench.run import plan
-
 
 GROUPS = ("dataset", "geometry", "backbone", "method", "experiment")
 MOST_CHECKED = 64
@@ -34,10 +34,7 @@ def check_overrides(words: Sequence[str]) -> DictConfig | None:
     if any(word.split("=")[0] in _OTHER_CONFIG for word in words):
         return None
     texts, searchpath = _override_words(words)
-    try:
-        parsed = OverridesParser.create().parse_overrides(texts)
-    except HydraException as error:
-        raise AdbenchError(str(error)) from error
+    parsed = [_parse(text) for text in texts]
     values = [
         [f"{o.key_or_group}={v}" if not o.is_add() else f"+{o.key_or_group}={v}" for v in o.sweep_string_iterator()]
         if o.is_discrete_sweep()
@@ -48,6 +45,13 @@ def check_overrides(words: Sequence[str]) -> DictConfig | None:
     jobs = itertools.islice(itertools.product(*values), MOST_CHECKED)
     configs = [_check_one([*searchpath, *job]) for job in jobs]
     return configs[0]
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise AdbenchError(f"{text}: not key=value as Hydra reads it ({str(error).splitlines()[0]})") from error
 
 
 def _check_one(overrides: list[str]) -> DictConfig:

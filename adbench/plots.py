@@ -63,7 +63,7 @@ def table_figure(built: Table, folder: Path) -> list[Path]:
 
 
 def speed_accuracy(records: Sequence[Record], folder: Path, metric: str = "image_auroc") -> list[Path]:
-    """Time per image against a metric, a point per setting, on the categories that all settings have.
+    """Time per image against a metric on the categories that all settings have; a colour per preset.
 
     Raises:
         AdbenchError: No record has both, or the settings have no category in common.
@@ -78,13 +78,15 @@ def speed_accuracy(records: Sequence[Record], folder: Path, metric: str = "image
     if not common:
         raise AdbenchError("the settings have no category in common; speed against accuracy needs the same images")
     figure, (axes,) = _figure(1)
+    colours: dict[str, str] = {}
     for found in settings.values():
         shown = [r for r in found if r.category in common]
         seconds = fmean(r.time["total"]["p50"] for r in shown)
         accuracy = 100 * fmean(r.metrics[metric] or 0.0 for r in shown)
         label = f"{shown[0].labels['method']}, {shown[0].labels['backbone']}"
-        axes.plot(1000 * seconds, accuracy, "o")
-        axes.annotate(label, (1000 * seconds, accuracy), (4, 4), textcoords="offset points", fontsize=7)
+        named = label if label not in colours else None
+        axes.plot(1000 * seconds, accuracy, "o", color=colours.setdefault(label, f"C{len(colours)}"), label=named)
+    axes.legend(fontsize=7)
     axes.set(xscale="log", xlabel="ms per image", ylabel=MEASURES[metric].title, title=", ".join(sorted(common)))
     return save(figure, folder / f"speed-{metric}")
 

@@ -108,7 +108,7 @@ def workers() -> Iterator[Callable[[Callable[[Any], None], Iterable[Any]], None]
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # type: ignore[no-untyped-call]  # takes milliseconds
+    return ThreadpoolController()  # looks through all loaded libraries, which takes milliseconds
 
 
 def _axes(sample: np.ndarray, rank: int | None) -> np.ndarray | None:

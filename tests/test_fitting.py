@@ -76,6 +76,15 @@ def test_another_fit_setting_or_other_features_fit_anew():
     assert Mean.fits == ["a", "a", "b"]
 
 
+def test_a_kept_fit_is_not_changed_by_the_next_one_of_the_same_method():
+    fits, method = Fits(), Mean()
+    ones = fits.fit(method, normal("ones")).method
+    twos = Features([torch.full((2, 1, 2, 2), 2.0)], None, (4, 4), key="twos", memo=Memo())
+    fits.fit(method, twos)
+    assert fits.fit(Mean(weight_=3.0), normal("ones")).method.score(TEST).images[0].item() == 6.0
+    assert ones.score(TEST).images[0].item() == 2.0
+
+
 def test_features_without_a_name_are_never_taken_for_others():
     fits = Fits()
     fits.fit(Mean(), normal(""))

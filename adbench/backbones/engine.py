@@ -38,7 +38,7 @@ class Network:
         blocks, or after ``blocks``, counted from 1.
 
         Raises:
-            AdbenchError: ``blocks`` of a network without them, or beyond its depth.
+            AdbenchError: ``blocks`` of a network without them, beyond its depth or not ascending.
         """
         depth = len(self.reductions)
         if len(set(self.reductions)) > 1:
@@ -46,8 +46,8 @@ class Network:
                 raise AdbenchError(f"backbone.blocks={list(blocks)}: {self.name} has stages, not blocks; leave it null")
             return {r.bit_length() - 2: i for i, r in enumerate(self.reductions) if r >= 4}
         chosen = [round(depth * part / 4) for part in (1, 2, 3, 4)] if blocks is None else list(blocks)
-        if not chosen or not all(1 <= block <= depth for block in chosen):
-            raise AdbenchError(f"backbone.blocks={chosen}: {self.name} has blocks 1 to {depth}")
+        if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1 or chosen[-1] > depth:
+            raise AdbenchError(f"backbone.blocks={chosen}: {self.name} has blocks 1 to {depth}; give them ascending")
         return {level: block - 1 for level, block in enumerate(chosen, start=1)}
 
 

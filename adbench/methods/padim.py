@@ -15,6 +15,7 @@ from adbench.blockwise import Part, Referred, Stored
 from adbench.cholesky import Factors
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
 from adbench.mahalanobis import Dual, Primal, factor_all, squared_distances
+from adbench.parallel import workers
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
 
@@ -73,7 +74,8 @@ class PaDiM:
         self.shapes_ = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in normal.maps]
         self.cells_ = self._cells()
         dims = self._draw()
-        self.mean_ = [m.mean(dim=0)[used].flatten(1) for m, used in zip(normal.maps, self.channels_, strict=True)]
+        means = [m.mean(dim=0).flatten(1).numpy() for m in normal.maps]
+        self.mean_ = [mean[used] for mean, used in zip(means, self.channels_, strict=True)]  # (c, cells) per layer
         for mean in self.mean_:
             require_finite(mean, "means of the normal features")
         self.gaussians_: Primal | Dual
@@ -119,7 +121,7 @@ class PaDiM:
         counts = [shape[0] for shape in self.shapes_]
         total = sum(counts)
         self.notes_: list[str] = []
-        self.channels_ = [torch.arange(count) for count in counts]
+        self.channels_ = [np.arange(count) for count in counts]
         self.matrices_: list[np.ndarray] = []  # (c, dims) per layer
         if self.reduction == "none":
             return total
@@ -131,7 +133,7 @@ class PaDiM:
         if self.dims is None and total != 1792:
             self.notes_.append(f"dims {dims} of {total} channels, the share that the paper keeps of WideResNet50's")
         if self.reduction == "select":
-            chosen = projection.select(total, dims, self.seed)
+            chosen = projection.select(total, dims, self.seed).numpy()
             bounds = np.cumsum([0, *counts]).tolist()
             self.channels_ = [chosen[(chosen >= start) & (chosen < stop)] - start for start, stop in pairwise(bounds)]
         else:
@@ -146,7 +148,7 @@ class PaDiM:
         the map of all channels at the finest one is never made.
         """
         centred = [
-            (layer.flatten(1)[used] - mean).T.numpy()
+            (layer.flatten(1).numpy()[used] - mean).T
             for layer, used, mean in zip(image, self.channels_, self.mean_, strict=True)
         ]
         if not self.matrices_:
@@ -159,15 +161,19 @@ class PaDiM:
     def _copied(self, maps: Sequence[Tensor]) -> list[Part]:
         """Reduced values of some images, cell by cell."""
         values = [np.empty((cells, len(maps[0]), c), np.float32) for cells, c in self._reduced_shapes()]
-        for i, image in enumerate(zip(*maps, strict=True)):
-            for out, reduced in zip(values, self._reduce(image), strict=True):
+
+        def copy(i: int) -> None:
+            for out, reduced in zip(values, self._reduce([m[i] for m in maps]), strict=True):
                 out[:, i] = reduced
+
+        with workers() as each:
+            each(copy, range(len(maps[0])))
         return [Stored(out, cell) for out, cell in zip(values, self.cells_, strict=False)]
 
     def _referred(self, maps: Sequence[Tensor]) -> list[Part]:
         """The same values for ``reduction=none``, left where they are."""
         flat = [m.flatten(2).numpy() for m in maps]
-        return [Referred(m, mean.numpy(), cell) for m, mean, cell in zip(flat, self.mean_, self.cells_, strict=True)]
+        return [Referred(m, mean, cell) for m, mean, cell in zip(flat, self.mean_, self.cells_, strict=True)]
 
     def _refers(self, normal: Features) -> bool:
         factors = 2 * normal.maps[0][0, 0].numel() * len(normal) ** 2  # bytes, as triangles

@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+from made_records import made, saved
+
+from adbench.compare import compare, in_words, over_seeds, to_markdown
+from adbench.core import AdbenchError
+from adbench.records import load_scores
+from adbench.statistics import Difference, PixelPairs, mean_difference, paired_auroc, paired_bootstrap
+
+LITE = "backbone=efficientnet_lite0"
+A, B = f"method=padim {LITE}", f"method=padim_jl {LITE}"
+
+
+def loaded(folder, record):
+    rows = load_scores(folder, record)
+    with np.load(folder / f"{record.id}.pixels.npz") as arrays:
+        pixels = PixelPairs(**arrays)
+    return np.array([r.anomalous for r in rows]), np.array([r.score for r in rows]), pixels
+
+
+def test_one_category_is_the_paired_tests_of_statistics(tmp_path):
+    a = saved(tmp_path, made(A, "bottle", image=0.93, pixel=0.91), gap=2.0, noise=1)
+    b = saved(tmp_path, made(B, "bottle", image=0.88, pixel=0.90), gap=1.0, noise=2)
+    done = compare(A, B, tmp_path, [a, b])
+    (labels, ours, pixels), (_, theirs, other) = loaded(tmp_path, a), loaded(tmp_path, b)
+    (image,), (pixel,) = done.lines["image_auroc"], done.lines["pixel_auroc"]
+    assert image.difference == paired_auroc(labels, ours, theirs)
+    assert pixel.difference == paired_bootstrap(pixels, other)
+    assert (image.a.mean, image.b.mean, image.a.n) == (0.93, 0.88, 1)
+    assert "| bottle" in to_markdown(done)
+
+
+def test_categories_are_combined_and_only_common_ones_count(tmp_path):
+    records = [
+        saved(tmp_path, made(words, category), gap=gap, noise=noise)
+        for noise, (words, category, gap) in enumerate(
+            [(A, "bottle", 3.0), (A, "grid", 3.0), (A, "tile", 3.0), (B, "bottle", 0.5), (B, "grid", 0.5)]
+        )
+    ]
+    lines = compare(A, B, tmp_path, records).lines["image_auroc"]
+    assert [line.category for line in lines] == ["bottle", "grid", "mean of 2"]
+    assert lines[2].difference == mean_difference([lines[0].difference, lines[1].difference])
+    assert in_words(lines[2]) == "exceeds the noise, A is higher"
+    narrow = compare(f"{A} dataset.categories=[grid]", B, tmp_path, records).lines["image_auroc"]
+    assert [line.category for line in narrow] == ["grid"]
+
+
+def test_seeds_are_paired_and_their_draw_widens_the_interval(tmp_path):
+    records = [
+        saved(tmp_path, made(words, "bottle", seed=seed, image=base + seed / 100), gap=gap, noise=10 * seed + gap)
+        for seed in range(3)
+        for words, base, gap in ((A, 0.90, 2), (B, 0.80, 1))
+    ]
+    (line,) = compare(A, B, tmp_path, records).lines["image_auroc"]
+    assert (line.a.mean, line.a.std, line.a.n) == (pytest.approx(0.91), pytest.approx(0.01), 3)
+    pairs = zip(*[[loaded(tmp_path, r) for r in records[side::2]] for side in (0, 1)], strict=True)
+    single = [paired_auroc(a[0], a[1], b[1]) for a, b in pairs]
+    assert line.difference == over_seeds(single)
+    assert line.difference.difference == pytest.approx(sum(d.difference for d in single) / 3)
+
+
+def test_over_seeds_by_hand():
+    repeats = [Difference(d, d - 0.03, d + 0.03, 0.1) for d in (0.00, 0.02, 0.04)]
+    mean = over_seeds(repeats)
+    drawn = 4.302653 * 0.02 / math.sqrt(3)  # Student's quantile for 2 degrees of freedom
+    assert mean.difference == pytest.approx(0.02)
+    assert mean.low == pytest.approx(0.02 - math.hypot(0.03, drawn), abs=1e-6)
+    assert mean.high == pytest.approx(0.02 + math.hypot(0.03, drawn), abs=1e-6)
+    assert mean.p > 0.3
+    assert over_seeds(repeats[:1]) == repeats[0]
+
+
+def test_equal_settings_do_not_differ(tmp_path):
+    record = saved(tmp_path, made(A, "bottle"))
+    (line,) = compare(A, A, tmp_path, [record]).lines["pixel_auroc"]
+    assert line.difference == (0.0, 0.0, 0.0, 1.0)
+    assert in_words(line) == "does not exceed the noise"
+
+
+def test_a_side_may_be_the_id_of_a_record(tmp_path):
+    a, other = (saved(tmp_path, made(A, category), noise=1) for category in ("bottle", "grid"))
+    b = saved(tmp_path, made(B, "grid"), noise=2)
+    lines = compare(a.id, b.id, tmp_path, [a, other, b]).lines["image_auroc"]
+    assert [line.category for line in lines] == ["grid"]  # the id stands for its setting
+    with pytest.raises(AdbenchError, match=r"'0123' is neither overrides"):
+        compare("0123", b.id, tmp_path, [a, b])
+
+
+@pytest.mark.parametrize(
+    ("words", "category", "images", "message"),
+    [
+        (B, "grid", "original", r"\['bottle'\] and .* has \['grid'\]: no category and seed in common"),
+        (B, "bottle", "scaled", "were measured on different images"),
+        (f"{B} method.dims=7", "bottle", "original", "no record of 'method=padim_jl"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, words, category, images, message):
+    records = [saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(words, category, images=images))]
+    with pytest.raises(AdbenchError, match=message):
+        compare(A, B, tmp_path, records)
+
+
+def test_missing_or_foreign_raw_scores_are_refused(tmp_path):
+    a, b = saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(B, "bottle"), noise=3)
+    scores = tmp_path / f"{b.id}.scores.csv"
+    scores.write_text(scores.read_text().replace("test/good/000", "test/good/999"))
+    with pytest.raises(AdbenchError, match="list different images"):
+        compare(A, B, tmp_path, [a, b])
+    saved(tmp_path, b, noise=3)
+    (tmp_path / f"{b.id}.pixels.npz").write_bytes(b"no archive")
+    with pytest.raises(AdbenchError, match=r"pixels.npz: pixel counts cannot be read"):
+        compare(A, B, tmp_path, [a, b])
+
+
+def test_a_metric_that_a_side_lacks_is_left_out(tmp_path):
+    records = [saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(B, "bottle", pixel=0.5), noise=1)]
+    records[1].metrics["pixel_auroc"] = None
+    assert list(compare(A, B, tmp_path, records).lines) == ["image_auroc"]

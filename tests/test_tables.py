@@ -1,0 +1,255 @@
+import csv
+import io
+
+import pytest
+from made_records import made
+
+from adbench import table_text
+from adbench.compose import choices
+from adbench.core import AdbenchError
+from adbench.tables import load_spec, overview, printed, table
+
+TABLES = (
+    [f"report_table{n}" for n in range(1, 7)]
+    + ["anomalib_table1", "patchcore_s1", "patchcore_s2", "padim_jl_table1", "padim_jl_figure3"]
+    + ["crd_table1", "crd_table2", "crd_table3", "crd_figure3"]
+)
+LITE = "backbone=efficientnet_lite0"
+
+
+def cell(built, row, category, metric="image_auroc"):
+    return built.cells[row, metric, category]
+
+
+def grid(text):
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_every_table_of_the_reports_is_there():
+    assert choices("table") == sorted(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_has_its_printed_numbers_and_nothing_is_invented(name):
+    spec = load_spec(name)
+    built = table(name, [])
+    assert {row.label: bool(printed(spec, row)) for row in spec.rows if row.published} == {
+        row.label: True for row in spec.rows if row.published
+    }
+    for row in spec.rows:
+        for metric in {metric for metric, _ in printed(spec, row)}:
+            places = {category for name, category in printed(spec, row) if name == metric} - {"average"}
+            assert places in (set(), set(spec.categories))  # a printed mean over some of them would be another mean
+    assert all(c.measured is None and c.difference is None for c in built.cells.values())
+    assert (built.present, built.possible) == (0, sum(bool(r.run) for r in spec.rows) * len(spec.categories))
+    assert "not run" in table_text.to_csv(built)
+
+
+def test_each_printed_number_of_the_sources_stands_in_a_table():
+    from adbench.tables import _published
+
+    shown = set()
+    for name in TABLES:
+        spec = load_spec(name)
+        for row in spec.rows:
+            for place in row.published:
+                shown.add((place.source or spec.source, place.table or spec.table, place.system))
+    assert {key for key in _published() if key[0] != "peers"} <= shown
+
+
+def test_measured_beside_published_with_bands_and_the_mean_of_the_same_categories():
+    records = [
+        made("experiment=report_table4", "bottle", image=0.985, pixel=0.961),  # printed 100.0 and 97.0
+        made("experiment=report_table4", "grid", image=0.935, pixel=0.90),  # printed 91.0 and 95.0
+    ]
+    built = table("report_table4", records)
+    bottle, mean = cell(built, "ResNet50", "bottle"), cell(built, "ResNet50", "mean")
+    assert (bottle.measured.mean, bottle.published, bottle.verdict) == (pytest.approx(98.5), 100.0, "outside ±1")
+    assert bottle.difference == pytest.approx(-1.5)
+    assert bottle.interval == pytest.approx((96.5, 99.5))
+    assert cell(built, "ResNet50", "bottle", "pixel_auroc").verdict == "within ±1"
+    assert cell(built, "ResNet50", "grid").verdict == "within ±3"
+    assert cell(built, "ResNet50", "grid", "pixel_auroc").verdict == "outside ±3"
+    assert cell(built, "ResNet50", "cable").verdict == "not run"
+    assert (mean.measured.mean, mean.published, mean.categories) == (pytest.approx(96.0), 95.5, 2)
+    assert mean.verdict == "outside ±0.4 over the same 2 of 14 categories"
+    assert mean.interval == pytest.approx((96 - 2**0.5, 96 + 0.5**0.5))  # reaches of 2 and 1 in each of two categories
+    assert "other machine" not in bottle.verdict
+    assert "another machine" in cell(built, "ResNet50", "bottle", "inference_time_s").verdict
+    assert (built.present, built.possible) == (2, 14)
+
+
+def test_a_mean_of_which_only_all_categories_are_printed_is_not_compared():
+    built = table("crd_table3", [made("experiment=crd_table3 method.lambda_=5", "bottle", image=0.966)])
+    mean = cell(built, "lambda = 5", "mean")
+    assert (mean.published, mean.categories) == (96.6, 1)
+    assert mean.verdict == "not comparable because only the mean over 15 categories is printed; 1 measured"
+    complete = [
+        made("experiment=crd_table3 method.lambda_=5", c, image=0.97) for c in load_spec("crd_table3").categories
+    ]
+    assert cell(table("crd_table3", complete), "lambda = 5", "mean").verdict == "within ±0.4"
+
+
+def test_seeds_are_repeats():
+    words = "experiment=padim_jl_table1 backbone=resnet18 method.dims=100"
+    values = {"bottle": (0.97, 0.98, 0.99), "grid": (0.92, 0.90, 0.94)}
+    records = [made(words, c, seed=s, pixel=v) for c, found in values.items() for s, v in enumerate(found)]
+    built = table("padim_jl_table1", records)
+    bottle, mean = (cell(built, "ResNet18, 100 projected", c, "pixel_auroc") for c in ("bottle", "mean"))
+    assert (bottle.measured.mean, bottle.measured.std, bottle.measured.n) == (pytest.approx(98), pytest.approx(1), 3)
+    assert bottle.interval == pytest.approx((96, 99))
+    assert mean.measured.mean == pytest.approx(95)  # per seed 94.5, 94.0, 96.5
+    assert (mean.measured.std, mean.measured.n) == (pytest.approx(1.75**0.5), 3)
+    assert mean.published == pytest.approx((98.4 + 95.2) / 2)
+    assert "98.00 ± 1.00 (3) / 98.4" in table_text.to_markdown(built)
+
+
+def test_another_backbone_stands_in_marked_and_only_alone():
+    published = "experiment=crd_table1"
+    records = [made(f"{published} {LITE}", "bottle", image=0.9)]
+    built = table("crd_table1", records)
+    bottle = cell(built, "CRD", "bottle")
+    assert (
+        bottle.verdict == "not comparable because measured with backbone efficientnet_lite0 in place of wide_resnet50"
+    )
+    assert bottle.measured.mean == pytest.approx(90)
+    assert "| CRD*" in table_text.to_markdown(built)
+    assert "measured with backbone efficientnet_lite0" in table_text.to_latex(built)
+    other = made(f"{published} backbone=resnet18 method=patchcore method.ratio=0.01", "bottle")
+    with pytest.raises(AdbenchError, match=r"2 other backbones would fit: efficientnet_lite0, resnet18; choose one"):
+        table("crd_table1", [*records, other])
+    assert table("crd_table1", [*records, other], [LITE]).present == 1
+    exact = [made(published, "bottle", image=0.99), *records]
+    assert cell(table("crd_table1", exact), "CRD", "bottle").measured.mean == pytest.approx(99)
+    assert table("crd_table1", exact).marks == {}
+
+
+def test_what_an_override_changes_is_said():
+    words = "geometry=crop224 method.ratio=0.02 backbone=efficientnet_lite0"
+    record = made(f"experiment=report_table4 method.projection=gaussian {words}", "grid")
+    built = table("report_table4", [record], words.split())
+    assert built.marks["ResNet50"] == (
+        "geometry crop224 in place of official, backbone efficientnet_lite0 in place of resnet50_a1, "
+        "method.ratio=0.02 in place of 0.25, method.projection=gaussian in place of jl_sparse"
+    )
+
+
+def test_an_override_that_a_row_does_not_have_is_refused():
+    with pytest.raises(AdbenchError, match=r"experiment=crd_table1 method=padim .* method.ratio"):
+        table("crd_table1", [], ["method.ratio=0.02"])
+    with pytest.raises(AdbenchError, match="nowhere"):
+        table("crd_table1", [], ["backbone=nowhere"])
+
+
+def test_an_override_that_changes_nothing_measured_leaves_the_table_alone():
+    records = [made(f"experiment=report_table4 {LITE}", "bottle")]
+    plain = table("report_table4", records)
+    assert table("report_table4", records, ["dataset.root=elsewhere", "seed=3", "threads=1"]).cells == plain.cells
+
+
+def test_random_weights_stand_in_for_times_and_never_for_accuracy():
+    random = "backbone=wide_resnet50 backbone.weights=random"
+    records = [
+        made(f"experiment=crd_figure3 {random}", "bottle", distance=0.004, state=30_000_000),
+        made(
+            f"experiment=crd_figure3 method=patchcore method.ratio=0.01 {random}",
+            "bottle",
+            distance=0.01,
+            state=40_000_000,
+        ),
+        made(f"experiment=crd_figure3 {LITE}", "bottle", distance=1.0),
+    ]
+    times = table("crd_figure3", records)
+    assert times.marks["CRD"] == "backbone wide_resnet50 with random weights in place of wide_resnet50"
+    assert cell(times, "CRD", "bottle", "distance_speedup_x").measured.mean == pytest.approx(2.5)
+    assert cell(times, "CRD", "mean", "memory_saved_percent").measured.mean == pytest.approx(25)
+    assert ("Nearest neighbour 1%", "distance_speedup_x", "bottle") not in times.cells
+    assert table("crd_table1", records).marks["CRD"].startswith("backbone efficientnet_lite0")
+    assert table("crd_table1", records[:2]).present == 0
+
+
+def test_a_row_may_need_more_on_another_backbone():
+    record = made(f"experiment=patchcore_s1 method.ratio=0.1 method.embedding=concat {LITE}", "grid")
+    for overrides in ([], [LITE]):
+        built = table("patchcore_s1", [record], overrides)
+        assert built.present == 1
+        assert "embedding=concat" in built.marks["PatchCore 10%"]
+
+
+def test_more_dimensions_than_channels_are_not_possible():
+    record = made(f"experiment=padim_jl_figure3 method.dims=150 {LITE}", "bottle")
+    for overrides in ([], [LITE]):
+        built = table("padim_jl_figure3", [record], overrides)
+        verdict = cell(built, "200 projected", "bottle", "pixel_auroc").verdict
+        assert verdict == "not possible with this backbone (176 channels, 200 dimensions asked)"
+        assert cell(built, "175 projected", "bottle", "pixel_auroc").verdict == "not run"
+        assert "not possible" in table_text.to_csv(built)
+
+
+def test_two_records_for_one_cell_are_named():
+    one, other = (made("experiment=report_table4", "bottle", images=copy) for copy in ("original", "scaled"))
+    with pytest.raises(AdbenchError, match="claim the same cell") as error:
+        table("report_table4", [one, other])
+    assert one.id in str(error.value)
+    assert other.id in str(error.value)
+    assert "they differ in their images" in str(error.value)
+
+
+def test_records_of_another_dataset_or_category_are_no_cells():
+    records = [made("experiment=report_table4 dataset=demo", "bottle"), made("experiment=report_table4", "hazelnut")]
+    assert table("report_table4", records).present == 0
+
+
+def test_the_overview_has_a_line_per_table():
+    lite, other = (
+        made(f"experiment=crd_table3 method.lambda_=1 backbone={b}", "grid") for b in ("efficientnet_lite0", "clip")
+    )
+    lines = {name: (state, title) for name, state, title in overview([lite])}
+    assert sorted(lines) == sorted(TABLES)
+    assert lines["crd_table3"] == ("1 of 75", "CRD over lambda (Han & Yan, table 3)")
+    assert lines["report_table4"][0] == "0 of 14"
+    assert "choose one" in {name: state for name, state, _ in overview([lite, other])}["crd_table3"]
+
+
+def test_an_unknown_table_is_refused_with_the_nearest():
+    with pytest.raises(AdbenchError, match=r"no table 'report_tabel4'; did you mean report_table4"):
+        table("report_tabel4", [])
+    with pytest.raises(AdbenchError, match="crd_table1"):
+        table("zzz", [])
+
+
+def test_text_formats(tmp_path):
+    records = [
+        made("experiment=report_table2 method.ratio=0.01", c, image=0.975, seconds=0.01) for c in ("bottle", "grid")
+    ]
+    built = table("report_table2", records)
+    head, first, second, *_ = grid(table_text.to_csv(built))
+    assert head[:3] == ["coreset in percent", "image AUROC, %", "image AUROC, % published"]
+    assert first == ["1%", "97.50", "97.5", "80.00", "96.2", "0.0100", "0.01", "2 of 14"]
+    assert second[:2] == ["25%", "not run"]
+    long = {
+        (r["row"], r["category"], r["metric"]): r for r in csv.DictReader(io.StringIO(table_text.comparison_csv(built)))
+    }
+    mean = long["1%", "mean", "pixel_auroc"]
+    assert (mean["measured"], mean["published"], mean["difference"]) == ("80.0000", "96.2", "-16.2000")
+    assert (mean["low"], mean["high"]) == (f"{-16.2 - 2**0.5:.4f}", f"{-16.2 + 0.5**0.5:.4f}")
+    assert long["25%", "bottle", "pixel_auroc"]["verdict"] == "not run"
+    markdown = table_text.to_markdown(built)
+    assert "| 1% " in markdown
+    assert "97.50 / 97.5" in markdown
+    assert "hazelnut is missing" in markdown
+    latex = table_text.to_latex(built)
+    assert "\\toprule" in latex
+    assert "1\\%" in latex
+    paths = table_text.write(built, tmp_path)
+    assert [p.name.removeprefix("report_table2") for p in paths] == [".csv", ".comparison.csv", ".md", ".tex"]
+    before = [p.read_bytes() for p in paths]
+    table_text.write(table("report_table2", records[::-1]), tmp_path)
+    assert [p.read_bytes() for p in paths] == before
+
+
+def test_quoted_rows_stay_as_printed():
+    lines = grid(table_text.to_csv(table("crd_table1", [made("experiment=crd_table1", "bottle", image=0.99)])))
+    column = lines[0].index("CFA published")
+    assert [lines[1][column], lines[1][column - 1]] == ["99.8", ""]
+    assert [line[column] for line in lines if line[0] == "mean"] == ["95.6"]
