@@ -57,10 +57,11 @@ def settings_of(part: Any) -> dict[str, Any]:
     if not is_dataclass(part) or isinstance(part, type):
         raise TypeError(f"{part!r} is not an instance of a settings dataclass")
     names = [f.name for f in fields(part) if f.init]
-    return {name: _jsonable(getattr(part, name)) for name in names}
+    return {name: jsonable(getattr(part, name)) for name in names}
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """A setting's value as JSON has it: nested settings as a mapping, tuples as lists."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return list(value) if isinstance(value, tuple) else value

@@ -131,7 +131,9 @@ def _job(config: DictConfig) -> bool:
         if outcome.records:
             path = plan.results / "tables" / f"{plan.name}.csv"
             write_whole(path, summary.to_csv(summary.frame(outcome.records)))
-            print(f"\n{summary.to_screen(outcome.records)}\n\nmetrics in percent; table: {path}", flush=True)
+            tables = [summary.to_screen(outcome.records), summary.rivals_to_screen(outcome.records)]
+            shown = "\n\n".join(filter(None, tables))
+            print(f"\n{shown}\n\nmetrics in percent; table: {path}", flush=True)
             pictures = plan.results / "heatmaps" / plan.name
             if pictures.is_dir():
                 print(f"pictures: {pictures}", flush=True)

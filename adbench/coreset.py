@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adbench.core import AdbenchError, require_finite
-from adbench.screen import Screen, workers
+from adbench.parallel import workers
+from adbench.screen import Screen
 
 if TYPE_CHECKING:
     from adbench.kernels import Picking, Rival

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from adbench.build import check, settings_of
+from adbench.build import check, jsonable, settings_of
 from adbench.core import AdbenchError, Features, Method
 from adbench.memo import digest
 
@@ -33,7 +33,8 @@ def ask(method: M, **settings: Any) -> M:
             f"{type(method).__name__}: {', '.join(fixed)} shape the fit and cannot be changed after it; "
             f"score-time settings are {', '.join(sorted(method.asked)) or 'none'}"
         )
-    checked = check(type(method), {**settings_of(method), **settings}, type(method).__name__)
+    wanted = {name: jsonable(value) for name, value in settings.items()}
+    checked = check(type(method), {**settings_of(method), **wanted}, type(method).__name__)
     asked = copy.copy(method)
     for name in settings:
         setattr(asked, name, getattr(checked, name))

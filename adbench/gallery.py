@@ -20,8 +20,8 @@ AXES = 64
 DIRECT = 15000.0
 """What a direct distance costs, in coordinates of the screen's product: it waits for memory."""
 
-Each = Callable[[Callable[[Any], None], Iterable[Any]], None]
-"""Runs a function on each of some items, as ``adbench.screen.workers`` does."""
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Any]
+"""Runs a function on each of some items, as ``adbench.parallel.workers`` does."""
 
 
 class Gallery:

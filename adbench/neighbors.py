@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from adbench.core import AdbenchError
-from adbench.screen import Screen, workers
+from adbench.parallel import workers
+from adbench.screen import Screen
 
 QUERIES = 256
 """Queries searched together by a thread."""

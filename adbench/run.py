@@ -208,8 +208,7 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
         ImageScore(s.name, s.defect, s.anomalous, float(value))
         for s, value in zip(split.test, scores.images.tolist(), strict=True)
     ]
-    records.save(plan.records, record, rows, measured.pixels)
-    return record
+    return records.load(records.save(plan.records, record, rows, measured.pixels))
 
 
 @dataclass
@@ -301,8 +300,12 @@ def _work(plan: Plan, method: Method, normal: Features, test: Sequence[Sample]) 
     if isinstance(method, HasRivals):
         work["rivals"] = {}
         for name, rival in method.rivals().items():
-            fitted = rival.fit(normal)
-            times, _ = _times(plan, fitted, test, normal.source)
+            try:
+                fitted = rival.fit(normal)
+                times, _ = _times(plan, fitted, test, normal.source)
+            except AdbenchError as error:  # such as a coreset that keeps no patch; the method itself is measured
+                work["rivals"][name] = {"reason": str(error)}
+                continue
             work["rivals"][name] = {
                 "multiply_adds_per_patch": fitted.multiply_adds(),
                 "state_bytes": state_bytes(fitted),

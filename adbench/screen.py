@@ -8,15 +8,8 @@ in the manner of Higham (2002, section 3.1), so what the product excludes is exc
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-from typing import Any
 
 import numpy as np
-import torch
-from threadpoolctl import ThreadpoolController
 
 from adbench.core import require_finite
 
@@ -88,27 +81,6 @@ class Screen:
         """(n,) float64 floors of rows with these ``squares`` against columns whose squares are at most ``largest``."""
         floors: np.ndarray = squares / 2 - self._error * (np.sqrt(squares) + math.sqrt(largest)) ** 2 - _UNDERFLOW
         return floors
-
-
-@contextmanager
-def workers() -> Iterator[Callable[[Callable[[Any], None], Iterable[Any]], None]]:
-    """Run a function on each of some items, on as many threads as torch has, each with a BLAS of one thread.
-
-    Contended BLAS threads lose more than they bring. The items must not share what they write.
-    """
-    count = torch.get_num_threads()
-    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
-
-        def each(function: Callable[[Any], None], items: Iterable[Any]) -> None:
-            for _ in pool.map(function, items) if count > 1 else map(function, items):
-                pass  # waits, and raises what was raised
-
-        yield each
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all loaded libraries, which takes milliseconds
 
 
 def _axes(sample: np.ndarray, rank: int | None) -> np.ndarray | None:

@@ -42,6 +42,10 @@ COLUMNS = {
     "score_p50": "seconds in the method for one image, median",
     "distance_p50": "the part of them that measures distances",
     "map_p50": "the part of them that makes the anomaly map",
+    "rival": "what the method names to be timed beside it, on the same features",
+    "rival_distance_p50": "seconds of the rival's distance stage for one image, median",
+    "multiply_adds": "multiply-adds per patch of the distance stage, without any pruning",
+    "rival_multiply_adds": "the same of the rival",
     "total_p50": "preprocess + backbone + score for one image, median",
     "total_p95": "the same, 95th percentile",
     "batched_p50": "total per image in a batch",
@@ -67,6 +71,11 @@ def row(record: Record) -> dict[str, Any]:
         values[f"{stage}_p50"], values[f"{stage}_p95"] = seconds["p50"], seconds["p95"]
     values.update({f"{stage}_seconds": seconds for stage, seconds in record.seconds.items()})
     values.update({f"{what}_bytes": size for what, size in record.memory.items()})
+    values["multiply_adds"] = record.work.get("multiply_adds_per_patch")
+    for name, rival in record.work.get("rivals", {}).items():
+        values["rival"] = name
+        values["rival_distance_p50"] = rival.get("time", {}).get("distance", {}).get("p50")
+        values["rival_multiply_adds"] = rival.get("multiply_adds_per_patch")
     values["record"] = record.id
     return {name: values.get(name) for name in COLUMNS}
 
@@ -74,7 +83,7 @@ def row(record: Record) -> dict[str, Any]:
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row per category and a mean row over them, with the columns of ``COLUMNS``."""
     table = pd.DataFrame([row(r) for r in records], columns=list(COLUMNS))
-    numbers = [c for c in COLUMNS if c not in ("category", "record")]
+    numbers = [c for c in COLUMNS if c not in ("category", "rival", "record")]
     table[numbers] = table[numbers].apply(pd.to_numeric)
     intervals = [
         c for c in numbers if c.endswith(("_low", "_high")) or c == "threshold"
@@ -86,7 +95,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 def to_csv(table: pd.DataFrame) -> str:
     """Plain numbers to 6 places; an empty cell where there is none."""
-    counts = ["train", "test", "anomalous", "peak_bytes", "state_bytes"]
+    counts = ["train", "test", "anomalous", "multiply_adds", "rival_multiply_adds", "peak_bytes", "state_bytes"]
     shown = table.copy()
     for name in counts:
         shown[name] = [f"{v:.10g}" if pd.notna(v) else "" for v in shown[name]]
@@ -100,6 +109,22 @@ def to_screen(records: Sequence[Record]) -> str:
     return tabulate(
         rows, headers=["category", *SCREEN.values()], stralign="right", colalign=("left",), disable_numparse=True
     )
+
+
+def rivals_to_screen(records: Sequence[Record]) -> str:
+    """The distance stage of a method beside that of the rivals it names; empty where it names none."""
+    rows = []
+    for record in records:
+        own = [record.labels["method"], record.time, record.work.get("multiply_adds_per_patch")]
+        others = [
+            [name, r.get("time", {}), r.get("multiply_adds_per_patch")]
+            for name, r in record.work.get("rivals", {}).items()
+        ]
+        for name, time, work in [own, *others] if others else []:
+            seconds = [time.get(stage, {}).get("p50", float("nan")) for stage in ("distance", "total")]
+            rows.append([record.category, name, *(f"{1000 * s:.2f}" for s in seconds), f"{work:,}" if work else "-"])
+    heads = ["category", "method", "distance ms/image", "whole ms/image", "multiply-adds/patch"]
+    return tabulate(rows, headers=heads, stralign="right", disable_numparse=True) if rows else ""
 
 
 def _shown(name: str, value: float) -> str:

@@ -193,6 +193,13 @@ def test_score_before_fit_and_other_sources_are_refused():
         PatchCore().fit(NORMAL).score(other)
 
 
+def test_asking_for_another_map_shares_the_fit():
+    fitted = PatchCore(ratio=1.0).fit(NORMAL)
+    sharp = ask(fitted, anomaly_map=AnomalyMap(sigma=0.0))
+    assert sharp.bank_ is fitted.bank_
+    assert float(sharp.score(TEST).maps.max()) > float(fitted.score(TEST).maps.max())
+
+
 def test_settings_that_shape_the_fit_cannot_be_asked():
     with pytest.raises(AdbenchError, match="ratio shape the fit"):
         ask(PatchCore().fit(NORMAL), ratio=0.5)

@@ -6,7 +6,8 @@ import torch
 
 from adbench import screen
 from adbench.core import AdbenchError
-from adbench.screen import Screen, workers
+from adbench.parallel import workers
+from adbench.screen import Screen
 
 RNG = np.random.default_rng(0)
 DECAY = 0.8 ** np.arange(80)

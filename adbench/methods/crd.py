@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
-from scipy.sparse import csr_array
 from torch import Tensor
 
-from adbench import patches
+from adbench import patches, stacked
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
 from adbench.memo import Arrays, digest
 from adbench.methods.patchcore import PatchCore
@@ -29,8 +28,6 @@ from adbench.timing import stage
 
 BLOCK = 2**22
 """Values of training patches in float64 at a time: 32 MB."""
-SHORTEST = 1e-12
-"""Patches shorter than this keep their direction but do not reach length 1 under ``normalize=l2``."""
 SWEEP = (0.1, 1.0, 3.0, 5.0, 10.0)
 """The paper's table 3: scored for all of these at once, where the features have a key, a sweep costs one run."""
 
@@ -156,37 +153,20 @@ class CRD:
         }
 
     def _moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
-        """Gram matrix (d, d), sum (d,) and number of all patches, streamed.
+        """Gram matrix (d, d), sum (d,) and number of all patches.
 
         In float64, because eigenvalues lie on both sides of lambda by many powers of ten: products in float32 put
-        scores off by up to 2e-3. A deeper layer's part of the patches Y is z S, its own positions z (c, p) spread over
-        the finest grid by S (p, h w). Then Y (z S)^T = (Y S^T) z^T, and gathering the patches before the product rather
-        than spreading the positions spares most of the multiply-adds.
+        scores off by up to 2e-3.
         """
-        d, sizes = sum(m.shape[1] for m in normal.maps), [(int(m.shape[2]), int(m.shape[3])) for m in normal.maps]
-        h, w = sizes[0]
-        spreads = [_spread(size, (h, w), self.upsample) for size in sizes]
-        gram, total = np.zeros((d, d)), np.zeros(d)
-        images = max(1, BLOCK // (h * w * d))
-        for first in range(0, len(normal), images):
-            layers = self._pooled(normal[first : first + images].maps)
-            y = _rows(patches.stack(layers, self.upsample))  # (b, h w, d)
-            lengths = _lengths(y) if self.normalize == "l2" else np.ones(1)
-            y /= lengths
-            total += y.sum((0, 1))
-            y /= lengths  # again: z below is not normalised
-            end = 0
-            for layer, spread in zip(layers, spreads, strict=True):
-                z = _rows(layer)  # (b, p, c)
-                start, end = end, end + z.shape[-1]
-                gathered = np.stack([spread @ image[:, :end] for image in y])  # (b, p, end)
-                gram[:end, start:end] += gathered.reshape(-1, end).T @ z.reshape(-1, z.shape[-1])
-        return np.triu(gram) + np.triu(gram, 1).T, total, len(normal) * h * w
+        h, w = normal.maps[0].shape[-2:]
+        images = max(1, BLOCK // (h * w * sum(m.shape[1] for m in normal.maps)))
+        blocks = (self._pooled(normal[i : i + images].maps) for i in range(0, len(normal), images))
+        return *stacked.moments(blocks, self.upsample, unit=self.normalize == "l2"), len(normal) * h * w
 
     def _coreset_moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
         y = self.nearest_neighbor(self.ratio).fit(normal).bank_.double().numpy()  # (m, d)
         if self.normalize == "l2":
-            y = y / _lengths(y)
+            y = y / stacked.lengths(y)
         return y.T @ y, y.sum(0), len(y)
 
     # Score
@@ -221,7 +201,7 @@ class CRD:
                 layers = self._pooled(test[i : i + 1].maps)
             with stage("distance"):
                 squares, rest = self._coordinates(layers, rank)
-                measure = _product(squares, used) + rest[:, None]  # (h w, lambdas)
+                measure = stacked.product(squares, used) + rest[:, None]  # (h w, lambdas)
             measures[:, i] = measure.T.reshape(-1, h, w).numpy()
         require_finite(measures, "patch scores")
         return {str(value): measure for value, measure in zip(lambdas, measures, strict=True)}
@@ -247,55 +227,16 @@ class CRD:
     def _coordinates(self, layers: list[Tensor], rank: int) -> tuple[Tensor, Tensor]:
         """(h w, rank) squared coordinates of the patches on the last axes, and (h w,) squared lengths of the rest."""
         if rank == len(self.axes_):
-            y = self._standardise(self._projected(layers), self.offset_)
+            y = self._standardise(stacked.project(layers, self.axes_, self.upsample), self.offset_)
             return y.square_(), y.new_zeros(len(y))
         axes = self.axes_[:, len(self.axes_) - rank :]
         y = self._standardise(patches.rows(patches.stack(layers, self.upsample)), self.mean_)  # (h w, d)
-        coordinates = _product(y, axes)
-        rest = y - _product(coordinates, axes.T)  # a difference of squared lengths instead would cancel
+        coordinates = stacked.product(y, axes)
+        rest = y - stacked.product(coordinates, axes.T)  # a difference of squared lengths instead would cancel
         return coordinates.square_(), rest.square_().sum(dim=1)
-
-    def _projected(self, layers: list[Tensor]) -> Tensor:
-        """(h w, d) coordinates U^T y of the patches on all axes.
-
-        Projecting commutes with upsampling, so each layer meets its rows of U at its own resolution: half the
-        multiply-adds of the product with stacked patches, which are never made.
-        """
-        grids, end = [], 0
-        for layer in layers:
-            start, end = end, end + layer.shape[1]
-            projected = _product(patches.rows(layer), self.axes_[start:end])  # (p, d)
-            grids.append(projected.reshape(1, *layer.shape[-2:], -1).permute(0, 3, 1, 2))
-        size = (int(layers[0].shape[-2]), int(layers[0].shape[-1]))
-        total = grids[0]
-        for deeper in grids[1:]:
-            total += patches.resize(deeper, size, self.upsample)
-        return patches.rows(total)
 
     def _standardise(self, y: Tensor, mean: Tensor) -> Tensor:
         """As in the fit, for patches or for their coordinates on all axes, whose lengths are the same."""
         if self.normalize == "l2":
-            y = y / y.norm(dim=1, keepdim=True).clamp_min(SHORTEST)
+            y = y / y.norm(dim=1, keepdim=True).clamp_min(stacked.SHORTEST)
         return y - mean if self.center else y
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    return torch.from_numpy(a.numpy() @ b.numpy())  # OpenBLAS; torch's MKL reaches 40% of it on AMD processors
-
-
-def _rows(maps: Tensor) -> np.ndarray:
-    """(b, c, h, w) to (b, h w, c) float64."""
-    rows = np.asarray(patches.rows(maps).numpy(), np.float64)
-    return rows.reshape(len(maps), -1, maps.shape[1])
-
-
-def _lengths(y: np.ndarray) -> np.ndarray:
-    lengths: np.ndarray = np.linalg.norm(y, axis=-1, keepdims=True)
-    return lengths.clip(min=SHORTEST)
-
-
-def _spread(own: tuple[int, int], finest: tuple[int, int], rule: patches.Rule) -> csr_array:
-    """(p, h w): the share of each of a layer's own positions in each position of the finest grid."""
-    p = own[0] * own[1]
-    unit = torch.eye(p, dtype=torch.float64).reshape(p, 1, *own)
-    return csr_array(patches.resize(unit, finest, rule).reshape(p, -1).numpy())

@@ -103,11 +103,10 @@ class PatchCore:
     def score(self, test: Features) -> Scores:
         """Distance of each patch to its nearest bank items; the largest one is the image's score."""
         require_fitted(self, test)
-        with stage("distance"):
-            distances, nearest = self._search(test)  # (n h w, k) both
-            maps = distances[:, : self.map_k or self.k].mean(dim=1)
-            h, w = test.maps[0].shape[-2:]
-            maps = maps.reshape(len(test), h, w)
+        distances, nearest = self._search(test)  # (n h w, k) both
+        h, w = test.maps[0].shape[-2:]
+        maps = distances[:, : self.map_k or self.k].mean(dim=1).reshape(len(test), h, w)
+        with stage("image"):
             images = self._image_scores(test, distances, nearest)
         if self.distance == "squared":
             maps, images = maps**2, images**2
@@ -263,10 +262,12 @@ class PatchCore:
             found = []
             done = 0
             for block in self._blocks(test):
-                queries = self._embed(block)
+                with stage("embed"):
+                    queries = self._embed(block)
                 rows = slice(done, done + len(queries))
                 before = (torch.from_numpy(known[f"{smaller}.rows"][rows, :k]), smaller) if smaller else None
-                found.append(self.neighbors_.search(queries, k, known=before))
+                with stage("distance"):
+                    found.append(self.neighbors_.search(queries, k, known=before))
                 done += len(queries)
             distances, nearest = (torch.cat(part).numpy() for part in zip(*found, strict=True))
             return {**known, f"{size}.distances": distances, f"{size}.rows": nearest}
