@@ -30,6 +30,7 @@ COMMANDS = {
     "table": "build published tables from records alone: table TABLE|all [key=value ...]",
     "compare": "two settings on the same test images, paired: compare 'method=padim' 'method=padim_jl' [results=DIR]",
     "claims": "what the reports conclude, beside what was measured: claims [key=value ...]",
+    "plot": "speed against accuracy, ROC and PR curves of settings: plot 'method=padim' 'method=crd' ... [--results DIR]",
     "data": "look at a dataset: data check [dataset=... dataset.root=...]",
     "list": f"what there is: list [{'|'.join(LISTED)}]",
 }
@@ -64,6 +65,8 @@ def _dispatch(words: list[str]) -> int:
     of["reproduce"].add_argument("table")
     of["table"].add_argument("table")
     of["compare"].add_argument("sides", nargs=2, metavar="SETTING")
+    of["plot"].add_argument("sides", nargs="+", metavar="SETTING")
+    of["plot"].add_argument("--results", default="runs", metavar="DIR")
     of["data"].add_argument("action", choices=["check"])
     of["list"].add_argument("what", nargs="?", choices=LISTED)
     for name in ("reproduce", "table", "compare", "claims", "data", "list"):
@@ -78,6 +81,8 @@ def _dispatch(words: list[str]) -> int:
             return _compare(given.sides, given.overrides)
         case "claims":
             return _claims(given.overrides)
+        case "plot":
+            return _plot(given.sides, Path(given.results))
         case "data":
             return _data_check(given.overrides)
         case _:
@@ -256,6 +261,21 @@ def _claims(overrides: list[str]) -> int:
     page = to_markdown([judge(claim, records, results / "records", overrides) for claim in load_claims()])
     write_whole(results / "claims.md", page)
     print(f"{page}\n{results / 'claims.md'}")
+    return 0
+
+
+def _plot(sides: list[str], results: Path) -> int:
+    from adbench import plots
+    from adbench.compare import select
+    from adbench.records import load_all
+
+    folder = results / "records"
+    records = load_all(folder)
+    found = [select(side, records) for side in sides]
+    every = [r for categories in found for repeats in categories.values() for r in repeats]
+    first = [repeats[0] for categories in found for repeats in categories.values()]  # one seed is one line
+    written = plots.speed_accuracy(every, results / "figures") + plots.roc_pr(first, folder, results / "figures")
+    print("\n".join(str(path) for path in written), flush=True)
     return 0
 
 

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from adbench.records import Record
+from adbench.summary import COLUMNS, frame, rivals_to_screen, sweep_to_screen, to_csv, to_screen
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def record(category, auroc, seed=0, **more):
+    return Record(
+        identity={"category": category, "method": {"class": "PatchCore", "settings": {"seed": seed}}},
+        labels={"method": "patchcore"},
+        counts={"train": 3, "test": 2, "anomalous": 1},
+        metrics={"image_auroc": auroc, "pixel_auroc": None},
+        intervals={"image_auroc": [0.5, 1.0], "pixel_auroc": None},
+        time={"total": {"p50": 0.0125, "p95": 0.02}},
+        seconds={"fit": 1.5},
+        memory={"state": 2_000_000},
+        **more,
+    )
+
+
+def test_the_mean_row_is_over_the_categories():
+    table = frame([record("a", 0.5), record("b", 1.0)])
+    mean = table.iloc[-1]
+    assert list(table["category"]) == ["a", "b", "mean"]
+    assert mean["image_auroc"] == 0.75
+    assert mean["total_p50"] == 0.0125
+    assert mean.isna()["image_auroc_low"], "a mean of interval ends is no interval"
+    assert table.isna().loc[0, "pixel_auroc"]
+
+
+def test_the_csv_is_plain_numbers_with_empty_cells():
+    lines = to_csv(frame([record("a", 0.5)])).splitlines()
+    assert lines[0].split(",") == list(COLUMNS)
+    cells = dict(zip(COLUMNS, lines[1].split(","), strict=True))
+    assert (cells["image_auroc"], cells["pixel_auroc"], cells["train"]) == ("0.500000", "", "3")
+    assert (cells["state_bytes"], cells["total_p50"]) == ("2000000", "0.012500")
+
+
+def test_the_screen_shows_percent_and_milliseconds():
+    line = to_screen([record("a", 0.9512)]).splitlines()[2].split()
+    assert line == ["a", "95.12", "-", "-", "12.5", "1.50", "2.0"]
+
+
+def test_a_sweep_aggregates_seeds_and_counts_those_that_mattered():
+    jobs = [({"method": "x", "seed": str(s)}, [record("a", 0.90 + 0.02 * s, seed=s)]) for s in range(3)]
+    jobs += [({"method": "y", "seed": str(s)}, [record("a", 0.5)]) for s in range(3)]
+    rows = [line.split() for line in sweep_to_screen(jobs).splitlines()[2:]]
+    assert rows[0][:6] == ["x", "1", "3", "92.00", "±", "2.00"]
+    assert rows[1][:4] == ["y", "1", "1", "50.00"]
+
+
+def test_rivals_stand_beside_the_method():
+    rival = {"multiply_adds_per_patch": 10, "time": {"distance": {"p50": 0.002}, "total": {"p50": 0.004}}}
+    measured = record("a", 0.5, work={"multiply_adds_per_patch": 1234, "rivals": {"neighbours": rival}})
+    lines = rivals_to_screen([measured]).splitlines()
+    assert lines[2].split() == ["a", "patchcore", "nan", "12.50", "1,234"]
+    assert lines[3].split() == ["a", "neighbours", "2.00", "4.00", "10"]
+    assert rivals_to_screen([record("a", 0.5)]) == ""
+
+
+@pytest.mark.skipif(not README.exists(), reason="not in a checkout")
+def test_the_readme_documents_every_column():
+    text = README.read_text()
+    assert [
+        f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items() if f"| `{name}` | {meaning} |" not in text
+    ] == []
