@@ -1,0 +1,51 @@
+"""The committed results: tables and claims rebuilt from committed records byte for byte, and one experiment run again."""
+
+from pathlib import Path
+
+import pytest
+
+from adbench import records, table_text
+from adbench.claims import judge, load_claims, to_markdown
+from adbench.compose import choices, compose
+from adbench.fitting import Fits
+from adbench.run import plan, run
+from adbench.tables import table
+
+RESULTS = Path(__file__).parents[1] / "results"
+pytestmark = pytest.mark.skipif(not RESULTS.is_dir(), reason="not in a checkout: there are no committed results")
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return records.load_all(RESULTS / "records")
+
+
+@pytest.mark.parametrize("name", choices("table"))
+def test_a_committed_table_is_what_its_records_say(name, measured, tmp_path):
+    built = table(name, measured)
+    assert built.present > 0
+    for path in table_text.write(built, tmp_path):
+        assert path.read_bytes() == (RESULTS / "published" / path.name).read_bytes(), path.name
+
+
+def test_the_committed_claims_are_what_the_records_say(measured):
+    page = to_markdown([judge(claim, measured, RESULTS / "records") for claim in load_claims()])
+    assert page == (RESULTS / "claims.md").read_text()
+
+
+def test_every_record_has_its_raw_scores_and_says_what_it_was_measured_with(measured):
+    for record in measured:
+        assert len(records.load_scores(RESULTS / "records", record)) == record.counts["test"]
+        assert record.environment["threads"]
+        assert record.identity["backbone"]["sha256"]
+
+
+def test_a_committed_experiment_run_again_gives_its_numbers(measured, real_mvtec, tmp_path):
+    overrides = ["dataset=mvtec", f"dataset.root={real_mvtec}", "dataset.categories=[bottle]", "method=padim"]
+    quick = ["timing.enabled=false", "heatmaps=0", f"results={tmp_path}", f"cache={tmp_path / 'cache'}"]
+    outcome = run(plan(compose([*overrides, *quick])), Fits(), progress=False)
+    assert outcome.failures == {}
+    (again,) = outcome.records
+    committed = next(r for r in measured if r.identity == again.identity)
+    for name, value in committed.metrics.items():
+        assert again.metrics[name] == pytest.approx(value, abs=1e-4), name
