@@ -89,6 +89,7 @@ class Features:
         source: Names all of that but the images; a fitted method refuses features of another source.
         memo: Where results derived from these features are kept.
         progress: Whether long computations on these features show a progress bar.
+        device: Where a method may compute; the arrays themselves are on the CPU, whatever it is.
     """
 
     maps: list[Tensor]
@@ -98,6 +99,7 @@ class Features:
     source: str = ""
     memo: Memo = field(default_factory=Memo)
     progress: bool = False
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.maps[0]) if self.maps else len(self.vectors) if self.vectors is not None else 0
@@ -105,7 +107,7 @@ class Features:
     def __getitem__(self, rows: slice) -> "Features":
         """The features of some of the images. They have no key, so nothing derived from them is kept."""
         vectors = None if self.vectors is None else self.vectors[rows]
-        return Features([m[rows] for m in self.maps], vectors, self.size, source=self.source)
+        return Features([m[rows] for m in self.maps], vectors, self.size, source=self.source, device=self.device)
 
     def derive(
         self,
@@ -143,6 +145,10 @@ class Backbone(Protocol):
 
     def identity(self) -> dict[str, Any]:
         """What names its numbers: architecture, weights, sha256 of the weights, precision, engine."""
+        ...
+
+    def release(self) -> None:
+        """Give back the memory of the network; the next ``extract`` makes it anew."""
         ...
 
     def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:

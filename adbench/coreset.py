@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from adbench.core import AdbenchError, require_finite
 from adbench.parallel import workers
-from adbench.screen import Screen
+from adbench.screen import RANKS, Screen
 
 if TYPE_CHECKING:
     from adbench.kernels import Picking, Rival
@@ -75,6 +75,12 @@ def greedy(
     with tqdm(total=size, desc="coreset", unit="pick", disable=not progress) as bar:
         indices, elapsed = run(points, size, initial, known, begin, bar)
     return Selection(indices, elapsed)
+
+
+def greedy_bytes(n: int, d: int, size: int) -> int:
+    """What ``greedy`` and its points take, at most where their spectrum is not flat: see there."""
+    axes = min(d, RANKS[-1]) + 2
+    return n * (4 * d + 4 * axes + 60) + size * (4 * axes + 20)
 
 
 def random_subset(n: int, size: int, seed: int) -> np.ndarray:

@@ -4,8 +4,10 @@ One file per layer, so that methods which read different layers share what they 
 ``.npy`` array followed by its checksum and the seconds that making it took.
 """
 
+import errno
 import io
 import logging
+import shutil
 import struct
 import time
 import zlib
@@ -22,6 +24,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from adbench import memory
 from adbench.build import settings_of
 from adbench.core import AdbenchError, Backbone, DataError, Features, Sample, require_finite
 from adbench.files import whole_file
@@ -44,6 +47,8 @@ class Extractor:
     cache: Path | None = None
     batch: int = 16
     progress: bool = False
+    device: str = "cpu"
+    """Of ``Features.device``."""
     seconds: float = field(default=0.0, init=False)
     """What making the features of the last call cost, now or when they were made."""
 
@@ -82,6 +87,7 @@ class Extractor:
             source=digest(source),
             memo=Memo(self.cache / "derived" if self.cache else None),
             progress=self.progress,
+            device=self.device,
         )
 
     def _recall(self, folder: Path, names: list[str], n: int) -> Batch | None:
@@ -106,15 +112,32 @@ class Extractor:
             except OSError as error:
                 log.warning("cannot keep features in %s (%s); they stay in memory for this run", folder, error)
         start = time.perf_counter()
-        batches = list(self._batches(samples, layers, vectors))
+        made: Batch = {}
+        done = 0
+        for batch in self._batches(samples, layers, vectors):
+            if not made:
+                needed, there = _size_of_all(batch, len(samples)), memory.free()
+                if needed > there:
+                    raise AdbenchError(
+                        f"features of {len(samples)} images take {needed / 1e9:.1f} GB, no cache folder holds them and "
+                        f"{there / 1e9:.1f} GB of memory are free; set cache=DIR to a folder with room"
+                    )
+                made = {name: np.empty((len(samples), *a.shape[1:]), np.float32) for name, a in batch.items()}
+            size = len(batch[names[0]])
+            for name, array in batch.items():
+                made[name][done : done + size] = array
+            done += size
         self.seconds = time.perf_counter() - start
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+        return made
 
     def _stream_to(self, folder: Path, samples: Sequence[Sample], layers: list[int], vectors: bool) -> None:
         start = time.perf_counter()
         with ExitStack() as stack:
             writers: dict[str, _Writer] = {}
             for batch in self._batches(samples, layers, vectors):
+                needed, there = _size_of_all(batch, len(samples)), shutil.disk_usage(folder).free
+                if not writers and needed > there:
+                    raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed and {there / 1e9:.1f} GB free")
                 for name, array in batch.items():
                     if name not in writers:
                         file = stack.enter_context(whole_file(folder / f"{name}.npy"))
@@ -171,6 +194,11 @@ def _prepare(sample: Sample, geometry: Geometry) -> np.ndarray:
 def _size_of(sample: Sample, geometry: Geometry) -> tuple[int, int]:
     height, width = _prepare(sample, geometry).shape[:2]
     return height, width
+
+
+def _size_of_all(batch: Batch, n: int) -> int:
+    """Bytes of n images, given some of them."""
+    return sum(array[0].nbytes * n for array in batch.values())
 
 
 @dataclass

@@ -41,7 +41,7 @@ class Gallery:
 
     def __init__(self, image: Callable[[int], np.ndarray], count: int, each: Each) -> None:
         self._image = image
-        self._screen = _screen([image(i) for i in range(0, count, -(-count // SAMPLED))])
+        self._screen = _screen([image(i) for i in range(0, count, -(-count // SAMPLED))], count)
         self._columns: list[np.ndarray] = [np.empty(0)] * count
         largest = np.empty(count)
 
@@ -54,6 +54,11 @@ class Gallery:
 
         each(prepare, range(count))
         self._largest = float(largest.max())
+
+    @staticmethod
+    def bytes(images: int, positions: int, c: int) -> int:
+        """``nbytes`` for so many images, at most where their spectrum is not flat."""
+        return 4 * images * positions * (min(AXES, c) + 2)
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +97,7 @@ class Gallery:
         return nearest
 
 
-def _screen(images: list[np.ndarray]) -> Screen:
+def _screen(images: list[np.ndarray], count: int) -> Screen:
     """On few axes where that pays for positions of one image that are searched in others, else on all coordinates."""
     positions = np.concatenate(images)  # (m, c)
     m, c = positions.shape
@@ -111,4 +116,4 @@ def _screen(images: list[np.ndarray]) -> Screen:
     columns[:, -1] = -of_columns / 2
     floors = screen.floors(of_rows, float(of_columns.max()))[:, None]
     unsure = float((rows @ columns.T > floors - nearest * screen.gain).mean())
-    return screen if rank + DIRECT * unsure < c else Screen(positions, c)
+    return screen if rank + DIRECT * unsure < c else Screen(positions, c, count * len(images[0]))

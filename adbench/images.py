@@ -45,6 +45,15 @@ def read_image(path: Path) -> np.ndarray:
     return np.array(_coloured(image))
 
 
+def pixel_count(path: Path) -> int:
+    """Height times width of the picture in a file, from its header. Raises DataError where it has none."""
+    try:
+        with Image.open(path) as image:
+            return image.height * image.width
+    except _BROKEN as error:
+        raise DataError(f"{path}: {_cause(path, error)}") from error
+
+
 def read_mask(path: Path, size: Size) -> np.ndarray:
     """Ground truth as (h, w) bool: a pixel whose colour is not black is anomalous, in any format without loss.
 

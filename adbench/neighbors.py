@@ -6,7 +6,7 @@ from torch import Tensor
 
 from adbench.core import AdbenchError
 from adbench.parallel import workers
-from adbench.screen import Screen
+from adbench.screen import RANKS, Screen
 
 QUERIES = 256
 """Queries searched together by a thread."""
@@ -35,6 +35,11 @@ class Neighbors:
                 self._columns, squares = self._screen.shadows(self._rows)
             self._columns[:, -1] = -squares / 2
             self._largest = float(squares.max())
+
+    @staticmethod
+    def bytes(n: int, d: int) -> int:
+        """``nbytes`` of a bank of this size, at most where its spectrum is not flat."""
+        return n * 4 * (d + min(d, RANKS[-1]) + 2)
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +97,7 @@ def _on_device(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Direct differences with all bank rows, 256 queries at a time."""
     parts = []
     for block in queries.split(QUERIES):
-        distances = torch.cdist(block, bank, compute_mode="donot_use_mm_for_euclid_dist")
+        distances = torch.cdist(block.to(bank.device), bank, compute_mode="donot_use_mm_for_euclid_dist")
         ordered, rows = distances.sort(dim=1, stable=True)
-        parts.append((ordered[:, :k], rows[:, :k]))
+        parts.append((ordered[:, :k].cpu(), rows[:, :k].cpu()))
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])

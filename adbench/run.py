@@ -4,6 +4,7 @@ import datetime
 import functools
 import io
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_class
 
-from adbench import machine, metrics, records, statistics
+from adbench import machine, memory, metrics, records, statistics
 from adbench.build import build, check, plain, settings_of
 from adbench.core import (
     STRICT,
@@ -35,7 +36,7 @@ from adbench.datasets import digests, fingerprint
 from adbench.features import Extractor
 from adbench.files import cache_folder
 from adbench.fitting import Fits, state_bytes
-from adbench.images import Geometry, read_image, read_mask
+from adbench.images import Geometry, pixel_count, read_image, read_mask
 from adbench.latency import Protocol, Times, time_per_image
 from adbench.memo import digest
 from adbench.pictures import save_heatmaps
@@ -161,12 +162,14 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
     if not split.train:
         raise AdbenchError("no normal training images")
     machine.reset_peak_memory()
-    extractor = Extractor(plan.backbone, plan.geometry, cache_folder(options.cache), options.batch, progress)
+    device = machine.device_name(options.device)
+    extractor = Extractor(plan.backbone, plan.geometry, cache_folder(options.cache), options.batch, progress, device)
 
     normal = extractor(split.train, digests([s.path for s in split.train]), plan.method)
     extract_seconds = extractor.seconds
     test = extractor(split.test, digests([s.path for s in split.test]), plan.method)
     extract_seconds += extractor.seconds
+    _require_memory(plan, normal, split.test, fits)
 
     fit = fits.fit(plan.method, normal)
     start = time.perf_counter()
@@ -209,6 +212,17 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
         for s, value in zip(split.test, scores.images.tolist(), strict=True)
     ]
     return records.load(records.save(plan.records, record, rows, measured.pixels))
+
+
+def _require_memory(plan: Plan, normal: Features, test: Sequence[Sample], fits: Fits) -> None:
+    """Raise where fit, scores and pixel metrics would not fit the memory, before they start."""
+    at_input = plan.geometry.evaluate_at == "input"
+    pixels = len(test) * math.prod(normal.size) if at_input else sum(pixel_count(s.path) for s in test)
+    besides = 11 * pixels  # anomaly map, mask and what the metrics sort
+    if not memory.fits(plan.method, normal, len(test), besides):
+        fits.kept.clear()
+        plan.backbone.release()
+        memory.require(plan.method, normal, len(test), besides)
 
 
 @dataclass

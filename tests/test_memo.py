@@ -133,3 +133,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         fail_halfway()
     assert path.read_text() == "first"
     assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_what_a_kill_left_is_removed_when_the_file_is_written_again(tmp_path):
+    old, young, other = (tmp_path / name for name in (".a.json.x1.tmp", ".a.json.x2.tmp", ".b.json.x3.tmp"))
+    for file in (old, young, other):
+        file.write_text("part")
+    for file in (old, other):
+        os.utime(file, (time.time() - 7200,) * 2)
+    write_whole(tmp_path / "a.json", "whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [young.name, other.name, "a.json"]

@@ -203,3 +203,11 @@ def test_asking_for_another_map_shares_the_fit():
 def test_settings_that_shape_the_fit_cannot_be_asked():
     with pytest.raises(AdbenchError, match="ratio shape the fit"):
         ask(PatchCore().fit(NORMAL), ratio=0.5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_scores_of_the_cpu():
+    there = Features(NORMAL.maps, None, NORMAL.size, source=NORMAL.source, device="cuda")
+    on_gpu, on_cpu = (PatchCore(ratio=0.3, k=2).fit(normal).score(TEST) for normal in (there, NORMAL))
+    torch.testing.assert_close(on_gpu.images, on_cpu.images, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(on_gpu.maps, on_cpu.maps, rtol=1e-5, atol=1e-6)

@@ -113,3 +113,15 @@ def test_measuring_again_replaces_the_record(tmp_path, measure):
     again = one(*words, "existing=redo").records[0]
     assert again.metrics == first.metrics
     assert len(list((tmp_path / "records").glob("*.json"))) == 1
+
+
+def test_a_method_that_would_not_fit_the_memory_fails_before_its_fit(tmp_path, measure, monkeypatch):
+    from adbench import memory
+
+    monkeypatch.setattr(memory, "free", lambda: 1000)
+    outcome = measure[1]()
+    assert not outcome.records
+    (message,) = outcome.failures.values()
+    assert "PatchCore on" in message
+    assert "GB are free" in message
+    assert not list(tmp_path.rglob("greedy-*"))

@@ -1,5 +1,8 @@
-"""What the backbones share: a network cut after the deepest level asked, fused, and run on uint8 images."""
+"""What runs a backbone: a network cut after the deepest level asked, compiled, and given uint8 images."""
 
+import ctypes
+import gc
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +16,9 @@ from adbench.machine import device_name
 
 Size = tuple[int, int]
 Precision = Literal["fp32", "bf16"]
+EngineName = Literal["torch", "openvino"]
+Run = Callable[[Tensor], Sequence[Tensor]]
+"""From normalised (b, 3, H, W) float32 images to the network's outputs, which stand until the next call."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,23 @@ class Engine:
         blocks: See ``Network.levels``.
         device: auto | cpu | cuda | cuda:N.
         precision: Of weights and activations.
+        engine: What computes it.
     """
 
     def __init__(
-        self, build: Callable[[Size], Network], blocks: Sequence[int] | None, device: str, precision: Precision
+        self,
+        build: Callable[[Size], Network],
+        blocks: Sequence[int] | None,
+        device: str,
+        precision: Precision,
+        engine: EngineName = "torch",
     ) -> None:
         self._build = build
         self._blocks = blocks
         self._device = torch.device(device_name(device))
-        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._made_for: tuple[list[int], bool, Size] | None = None
+        self._precision = precision
+        self._engine = engine
+        self._made: _Made | None = None
 
     def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:
         """Maps of the levels ``layers`` and the (b, d) average of the last level's map: float32 on the CPU.
@@ -84,26 +97,33 @@ class Engine:
         Raises:
             AdbenchError: A layer that the network lacks, or a size that its patches do not divide.
         """
-        size = (int(images.shape[2]), int(images.shape[3]))
-        if self._made_for != (list(layers), vectors, size):
-            self._make(layers, vectors, size)
-            self._made_for = (list(layers), vectors, size)
+        asked = (list(layers), vectors, (int(images.shape[2]), int(images.shape[3])))
+        if self._made is None or self._made.asked != asked:
+            self.release()  # two networks at once would double the peak of memory
+            self._made = self._make(*asked)
+            _trim()
+        made = self._made
         step = 1 if self._device.type == "cpu" else len(images)
         maps: list[Tensor] = []
         for start in range(0, len(images), step):
             with torch.inference_mode(), _without_tf32(self._device):
-                outputs = self._network(self._normalise(images[start : start + step]))
+                outputs = made.run(made.normalise(images[start : start + step].to(self._device)))
             # Made out here: a tensor made in inference mode could not be changed by whoever receives it.
             maps = maps or [torch.empty(len(images), *output.shape[1:]) for output in outputs]
             for whole, output in zip(maps, outputs, strict=True):
                 whole[start : start + step] = output
-        pooled = maps[self._last].mean(dim=(2, 3)) if vectors else None
-        return [maps[i] for i in self._wanted], pooled
+        pooled = maps[-1].mean(dim=(2, 3)) if vectors else None  # the deepest output is the last level's
+        return [maps[i] for i in made.wanted], pooled
+
+    def release(self) -> None:
+        """Give the network's memory back; the next ``extract`` makes it again."""
+        if self._made is not None:
+            self._made = None
+            gc.collect()  # a traced network and its graph refer to each other
+            _trim()
 
     @torch.inference_mode()
-    def _make(self, layers: Sequence[int], vectors: bool, size: Size) -> None:
-        from adbench.backbones.fusion import fold, fuse
-
+    def _make(self, layers: list[int], vectors: bool, size: Size) -> "_Made":
         network = self._build(size)
         levels = network.levels(self._blocks)
         for layer in layers:
@@ -116,21 +136,47 @@ class Engine:
                 f"images of {size[0]} x {size[1]} pixels: {network.name} reads patches of {patch} x {patch}; set "
                 f"geometry.resize and geometry.crop to multiples of {patch}"
             )
-        last = levels[max(levels)]
-        outputs = sorted({levels[layer] for layer in layers} | ({last} if vectors else set()))
-        self._wanted = [outputs.index(levels[layer]) for layer in layers]
-        self._last = len(outputs) - 1  # the deepest, which is the last level where it is to be averaged
-        self._mean = torch.tensor(network.mean, device=self._device).mul(255).view(3, 1, 1)
-        self._std = torch.tensor(network.std, device=self._device).mul(255).view(3, 1, 1)
-        module = fold(network.cut(outputs).eval()).to(self._device, self._dtype)
-        for part in module.modules():
-            if isinstance(part, nn.Conv2d):
-                part.to(memory_format=torch.channels_last)
-        self._network = fuse(module, self._normalise(torch.zeros(1, 3, *size, dtype=torch.uint8)))
+        last = {levels[max(levels)]} if vectors else set()
+        outputs = sorted({levels[layer] for layer in layers} | last)
+        mean, std = (
+            torch.tensor(values, device=self._device).mul(255).view(3, 1, 1) for values in (network.mean, network.std)
+        )
+        example = torch.zeros(1, 3, *size, device=self._device)
+        return _Made(
+            asked=(layers, vectors, size),
+            wanted=[outputs.index(levels[layer]) for layer in layers],
+            mean=mean,
+            std=std,
+            run=self._compile(network.cut(outputs).eval(), example),
+        )
 
-    def _normalise(self, images: Tensor) -> Tensor:
-        pixels = images.to(self._device).to(torch.float32, memory_format=torch.channels_last)
-        return ((pixels - self._mean) / self._std).to(self._dtype)
+    def _compile(self, module: nn.Module, example: Tensor) -> Run:
+        if self._engine == "openvino":
+            from adbench.backbones.openvino_engine import compiled
+        else:
+            from adbench.backbones.fusion import compiled
+        return compiled(module, example, self._precision)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A network that runs, and what it was made for."""
+
+    asked: tuple[list[int], bool, Size]
+    wanted: list[int]
+    """Which of its outputs the asked layers are."""
+    mean: Tensor
+    std: Tensor
+    run: Run
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return (images.to(torch.float32, memory_format=torch.channels_last) - self.mean) / self.std
+
+
+def _trim() -> None:
+    """Hand freed memory back to the system: glibc keeps what lies between blocks in use, here the unfused weights."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _without_tf32(device: torch.device) -> AbstractContextManager[None]:

@@ -1,25 +1,24 @@
 """Feature maps of the networks in timm (Wightman, PyTorch Image Models)."""
 
 import difflib
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from adbench.backbones import weights as files
-from adbench.backbones.engine import Engine, Network, Precision, Size
+from adbench.backbones.engine import Network, Size
+from adbench.backbones.network_maps import NetworkMaps
 from adbench.core import STRICT, AdbenchError
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(config=STRICT)
-class TimmMaps:
+class TimmMaps(NetworkMaps):
     """A network of timm, cut after the deepest level that is asked."""
 
     model: str
@@ -29,41 +28,8 @@ class TimmMaps:
     """pretrained: those of the tag, from the Hugging Face hub or its local cache. PATH: a .safetensors or torch file
     with all of the network's weights. package:NAME: the file that an installed Python package ships. random: drawn from
     ``seed``."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of random weights. Not the run's seed: the features stay the same when a method is repeated with other seeds."""
-    blocks: list[int] | None = None
-    """Blocks of a plain vision transformer, from 1, after which its levels 1, 2, ... come; null: at each quarter of its
-    depth."""
-    norm: bool = False
-    """Whether a vision transformer's last layer norm is applied to each level, as DINOv2's own code does and timm's
-    does not."""
-    precision: Precision = "fp32"
-    """Of weights and activations; features are float32 either way."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """auto takes the GPU where there is one."""
 
-    def identity(self) -> dict[str, Any]:
-        """Model, weights with their sha256, and every setting that bears on the features.
-
-        It reads the file of the weights, no more; random weights are made for it.
-
-        Raises:
-            AdbenchError: The model is unknown or its weights cannot be had; the message says what to do.
-        """
-        label, sha256 = self._fingerprint
-        numbers = {"blocks": self.blocks, "norm": self.norm, "precision": self.precision, "engine": "torch"}
-        return {"model": self.model, "weights": label, "sha256": sha256, **numbers}
-
-    def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:
-        """Maps of the pyramid levels ``layers`` and the average of the last level's map; see ``core.Backbone``."""
-        return self._engine.extract(images, layers, vectors)
-
-    @cached_property
-    def _engine(self) -> Engine:
-        return Engine(self._network, self.blocks, self.device, self.precision)
-
-    @cached_property
-    def _fingerprint(self) -> tuple[str, str]:
+    def _weights_identity(self) -> tuple[str, str]:
         if self.weights == "random":
             return f"random:{self.seed}", files.sha256_of_state(self._module().state_dict())
         sha256 = files.sha256_of_file(self._file)

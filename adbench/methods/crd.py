@@ -11,7 +11,8 @@ and its score is what that leaves out (eq. 3.8). With the Gram matrix F F^T = U 
 so a fit keeps d axes however large n is, and every lambda is asked of the same axes.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -118,6 +119,22 @@ class CRD:
         """Multiply-adds per patch of the distance stage as it is done here; the paper's one product takes d * d."""
         positions = self.shapes_[0][1] * self.shapes_[0][2]
         return self._plan(self._weights(self.lambda_))[1] // positions
+
+    def memory(self, normal: Features, test: int) -> int:
+        """Bytes at the peak of fit or score; see ``adbench.memory``."""
+        d = sum(int(m.shape[1]) for m in normal.maps)
+        h, w = normal.maps[0].shape[-2:]
+        gram = 8 * 6 * d * d  # with its copies and the workspace of the decomposition
+        block = 8 * 4 * max(BLOCK, h * w * d)
+        measures = 4 * (len(SWEEP) + 1) * max(test, len(normal)) * h * w
+        maps = 4 * test * normal.size[0] * normal.size[1]
+        bank = self.nearest_neighbor(self.ratio).memory(normal, 0) if self.bank == "coreset" else 0
+        return max(gram + block, bank, 4 * d * d + block + 3 * (measures + maps))
+
+    def lighter(self) -> Iterator[dict[str, Any]]:
+        """Smaller coresets, where F is one; the decomposition does not grow with the images."""
+        if self.bank == "coreset":
+            yield from self.nearest_neighbor(self.ratio).lighter()
 
     def rivals(self) -> dict[str, PatchCore]:
         """What the paper's figure 3 times beside it: nearest neighbour on a coreset of the same patches."""

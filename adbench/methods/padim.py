@@ -1,8 +1,9 @@
 """PaDiM and PaDiM-JL: a Gaussian of normal features per patch position (Defard et al., ICPR 2020, arXiv 2011.08785)."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -10,11 +11,11 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import patches, projection
+from adbench import memory, patches, projection
 from adbench.blockwise import Part, Referred, Stored
-from adbench.cholesky import Factors
+from adbench.cholesky import PANEL, Factors
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.mahalanobis import Dual, Primal, factor_all, squared_distances
+from adbench.mahalanobis import WORKSPACE, Dual, Primal, factor_all, squared_distances
 from adbench.parallel import workers
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
@@ -22,8 +23,9 @@ from adbench.timing import stage
 CHUNK = 256 * 1024**2
 """Bytes of reduced values that are made at a time."""
 STATE = 1536 * 1024**2
-"""Bytes up to which ``reduction=none`` copies the training values and keeps the factors. Beyond, the fitted state
-refers to the feature maps and every ``score`` factors anew: seconds more per call, little memory besides the maps."""
+"""Bytes up to which ``reduction=none`` copies the training values and keeps the factors, where half of what is free holds
+them. Beyond, the fitted state refers to the feature maps and every ``score`` factors anew: seconds more per call, little
+memory besides the maps, the same numbers."""
 
 
 @dataclass(config=STRICT)
@@ -71,9 +73,7 @@ class PaDiM:
         n = len(normal)
         if n < 2:
             raise AdbenchError(f"a covariance needs at least 2 normal images, got {n}")
-        self.shapes_ = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in normal.maps]
-        self.cells_ = self._cells()
-        dims = self._draw()
+        dims = self._draw(normal)
         means = [m.mean(dim=0).flatten(1).numpy() for m in normal.maps]
         self.mean_ = [mean[used] for mean, used in zip(means, self.channels_, strict=True)]  # (c, cells) per layer
         for mean in self.mean_:
@@ -116,8 +116,34 @@ class PaDiM:
             maps = self.anomaly_map(distances, test.size)
         return Scores((maps if self.image_score == "blurred" else distances).amax(dim=(1, 2)), maps)
 
-    def _draw(self) -> int:
+    def memory(self, normal: Features, test: int) -> int:
+        """Bytes at the peak of fit or score; see ``adbench.memory``."""
+        probe, n = copy.copy(self), len(normal)
+        dims = probe._draw(normal)
+        values = sum(cells * c for cells, c in probe._reduced_shapes())  # of an image
+        positions = len(probe.cells_[0])
+        primal = self.solver == "primal" or (self.solver == "auto" and dims <= n)
+        order = dims if primal else n
+        factors = 4 * positions * order * (order + PANEL) // 2
+        if primal:
+            state = 4 * positions * dims * (dims + 1) + factors
+        else:
+            state = WORKSPACE if probe._refers(normal) else 4 * n * values + factors
+        chunk = max(1, CHUNK // (4 * values))
+        copied, scored = min(max(n, test), chunk), min(test, chunk)  # images at a time
+        rows = probe._block() * max(3 * scored * (n + dims), 3 * min(n, chunk) * dims if primal else 0)  # of a thread
+        maps = test * (positions + normal.size[0] * normal.size[1])
+        return state + 4 * (2 * copied * values + torch.get_num_threads() * (rows + 6 * order**2) + 3 * maps)
+
+    def lighter(self) -> Iterator[dict[str, Any]]:
+        """Fewer dimensions."""
+        selected = {"reduction": "select"} if self.reduction == "none" else {}
+        yield from ({**selected, "dims": dims} for dims in (550, 200, 100, 50) if dims < (self.dims or 551))
+
+    def _draw(self, normal: Features) -> int:
         """Choose the channels or draw the projection; returns the number of dimensions left."""
+        self.shapes_ = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in normal.maps]
+        self.cells_ = self._cells()
         counts = [shape[0] for shape in self.shapes_]
         total = sum(counts)
         self.notes_: list[str] = []
@@ -177,7 +203,8 @@ class PaDiM:
 
     def _refers(self, normal: Features) -> bool:
         factors = 2 * normal.maps[0][0, 0].numel() * len(normal) ** 2  # bytes, as triangles
-        return self.reduction == "none" and sum(m.nbytes for m in normal.maps) + factors > STATE
+        state = sum(m.nbytes for m in normal.maps) + factors
+        return self.reduction == "none" and state > min(STATE, memory.free() // 2)
 
     def _chunks(self, features: Features) -> Iterator[list[Part]]:
         """Values of all images, some at a time."""
@@ -188,9 +215,10 @@ class PaDiM:
 
     def _reduced_shapes(self) -> list[tuple[int, int]]:
         """Cells and dimensions of each part."""
+        cells = [h * w for _, h, w in self.shapes_]
         if self.matrices_:
-            return [(self.mean_[0].shape[1], self.matrices_[0].shape[1])]
-        return [(m.shape[1], m.shape[0]) for m in self.mean_]
+            return [(cells[0], self.matrices_[0].shape[1])]
+        return [(count, len(used)) for count, used in zip(cells, self.channels_, strict=True)]
 
     def _cells(self) -> list[np.ndarray]:
         """(positions,) per layer: the cell that each position of the finest layer copies."""

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from adbench import patches, projection
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.coreset import greedy, official_start, random_subset
+from adbench.coreset import greedy, greedy_bytes, official_start, random_subset
 from adbench.memo import Arrays, digest
 from adbench.neighbors import Neighbors
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
 
-BLOCK = 16
-"""Images embedded at a time, so that the embedded patches of a whole set never exist at once."""
+BLOCK = 80 * 10**6
+"""Bytes of patches embedded at a time, so that those of a whole set never exist at once; 16 images of WideResNet50."""
 
 
 @dataclass(config=STRICT)
@@ -95,10 +95,14 @@ class PatchCore:
         size = self._bank_size(n)
         self.order_key_ = digest({"features": normal.key, **self._selection_settings()}) if normal.key else ""
         picked = self._select(normal, n, size)
-        self.bank_ = self._gather(normal, picked)
-        self.neighbors_ = Neighbors(self.bank_)
+        self.neighbors_ = Neighbors(self._gather(normal, picked).to(normal.device))
         self.source_ = normal.source
         return self
+
+    @property
+    def bank_(self) -> Tensor:
+        """(m, d) the coreset, in the order of the picks."""
+        return self.neighbors_.bank.cpu()
 
     def score(self, test: Features) -> Scores:
         """Distance of each patch to its nearest bank items; the largest one is the image's score."""
@@ -123,6 +127,21 @@ class PatchCore:
         """Multiply-adds per patch of the distance stage without pruning: every bank item, every dimension."""
         return int(self.bank_.numel())
 
+    def memory(self, normal: Features, test: int) -> int:
+        """Bytes at the peak of fit or score; see ``adbench.memory``."""
+        per_image, d = _patches_per_image(normal), sum(self._channels(normal))
+        n = len(normal) * per_image
+        size = max(1, int(n * self.ratio))
+        selects = self.sampler == "greedy" and size < n
+        selection = greedy_bytes(n, self._dims(n, d), size) if selects else 0
+        found = 12 * max(self.k, self.map_k or 1) * max(test, len(normal)) * per_image
+        maps = 4 * test * normal.size[0] * normal.size[1]
+        return 4 * BLOCK + max(selection, Neighbors.bytes(size, d) + 3 * (found + maps))
+
+    def lighter(self) -> Iterator[dict[str, float]]:
+        """Smaller banks."""
+        yield from ({"ratio": ratio} for ratio in (0.5, 0.25, 0.1, 0.05, 0.01, 0.001) if ratio < self.ratio)
+
     # Embedding
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
@@ -131,6 +150,10 @@ class PatchCore:
             return official_embedding(maps, self.patch)
         return [patches.pool(m, self.patch, self.pool_padding) for m in maps]
 
+    def _channels(self, features: Features) -> list[int]:
+        """Of each layer as it is embedded."""
+        return [512, 512] if self.embedding == "official" else [int(m.shape[1]) for m in features.maps]
+
     def _embed(self, block: Features) -> Tensor:
         """(n h w, d) patch vectors of a block of images."""
         embedded = patches.rows(patches.stack(self._pooled(block.maps), self.upsample))
@@ -138,14 +161,15 @@ class PatchCore:
         return embedded
 
     def _blocks(self, features: Features) -> Iterator[Features]:
-        for first in range(0, len(features), BLOCK):
-            yield features[first : first + BLOCK]
+        step = max(1, BLOCK // (4 * _patches_per_image(features) * sum(self._channels(features))))
+        for first in range(0, len(features), step):
+            yield features[first : first + step]
 
     def _gather(self, normal: Features, picked: np.ndarray) -> Tensor:
         """The embedded patches of the picked rows, in the order of the picks."""
         places = np.argsort(picked, kind="stable")  # places in the bank, by the row that goes there
         ordered = picked[places]
-        bank = torch.empty(len(picked), self._embed(normal[:1]).shape[1])
+        bank = torch.empty(len(picked), sum(self._channels(normal)))
         first = 0
         for block in self._blocks(normal):
             embedded = self._embed(block)
@@ -222,28 +246,37 @@ class PatchCore:
         Pooling, upsampling and projecting are linear, so each layer is projected at its own resolution and the embedding of
         the whole set is never made.
         """
-        if self.projection == "none":
-            return torch.cat([self._embed(block) for block in self._blocks(normal)])
-        channels = [m.shape[1] for m in self._pooled(normal[:1].maps)]
+        channels = self._channels(normal)
         d = sum(channels)
-        if self.projection == "gaussian":
-            matrix = projection.gaussian(d, min(self.dim, d), self.seed)
-        else:
-            matrix = projection.sparse(d, projection.jl_dimension(n, self.eps, d), self.seed)
-        parts = torch.split(matrix, channels)
-        blocks = []
+        dims = self._dims(n, d)
+        parts: list[Tensor] = []
+        if self.projection != "none":
+            draw = projection.gaussian if self.projection == "gaussian" else projection.sparse
+            parts = list(torch.split(draw(d, dims, self.seed), channels))
+        points = torch.empty(n, dims)
+        done = 0
         for block in self._blocks(normal):
-            total: Tensor | None = None
-            for layer, part in zip(self._pooled(block.maps), parts, strict=True):
-                projected = F.conv2d(layer, part.T[:, :, None, None])
-                size = total.shape[-2:] if total is not None else projected.shape[-2:]
-                resized = patches.resize(projected, (int(size[0]), int(size[1])), self.upsample)
-                total = resized if total is None else total + resized
-            if total is not None:
-                blocks.append(patches.rows(total))
-        points = torch.cat(blocks)
+            made = self._projected(block, parts) if parts else self._embed(block)
+            points[done : done + len(made)] = made
+            done += len(made)
         require_finite(points, "patch features")
-        return points
+        return points.to(normal.device)
+
+    def _dims(self, n: int, d: int) -> int:
+        """Dimensions in which the selection measures, of n patches with d of their own."""
+        if self.projection == "none":
+            return d
+        return min(self.dim, d) if self.projection == "gaussian" else projection.jl_dimension(n, self.eps, d)
+
+    def _projected(self, block: Features, parts: list[Tensor]) -> Tensor:
+        """(n h w, dims) from the rows of the projection that belong to each layer."""
+        total: Tensor | None = None
+        for layer, part in zip(self._pooled(block.maps), parts, strict=True):
+            projected = F.conv2d(layer, part.T[:, :, None, None])
+            size = total.shape[-2:] if total is not None else projected.shape[-2:]
+            resized = patches.resize(projected, (int(size[0]), int(size[1])), self.upsample)
+            total = resized if total is None else total + resized
+        return patches.rows(projected if total is None else total)
 
     # Scores
 

@@ -1,8 +1,9 @@
 """SPADE: the nearest normal images, and correspondences with their positions (Cohen & Hoshen, arXiv 2005.02357)."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -89,6 +90,19 @@ class SPADE:
         compared = [h * w if self.gallery == "all_positions" else 1 for _, h, w in self.shapes_]
         work = [k * c * h * w * n for (c, h, w), n in zip(self.shapes_, compared, strict=True)]
         return sum(work) // (self.shapes_[0][1] * self.shapes_[0][2])
+
+    def memory(self, normal: Features, test: int) -> int:
+        """Bytes at the peak of fit or score; see ``adbench.memory``."""
+        maps = normal.maps[-len(self.layers) :]  # a lighter setting reads the last of them
+        shapes = [tuple(level.shape) for level in _levels(maps, 0, self.merge)]
+        galleries = sum(Gallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
+        working = 16 * torch.get_num_threads() * max(c * h * w for c, h, w in shapes)
+        anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
+        return galleries + working + (2 * len(shapes) + 2) * anomaly_maps
+
+    def lighter(self) -> Iterator[dict[str, Any]]:
+        """Fewer layers, the finest left out first."""
+        yield from ({"layers": self.layers[skipped:]} for skipped in range(1, len(self.layers)))
 
     def _retrieve(self, test: Features) -> tuple[np.ndarray, Tensor]:
         """(n, K) numbers of the nearest training images, nearest first, and (n,) mean distances to them."""
