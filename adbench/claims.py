@@ -4,6 +4,7 @@ The claims are data: ``published/claims.csv`` has the words and printed values, 
 """
 
 import csv
+import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tabulate import tabulate
 from adbench.build import check, plain
 from adbench.compare import NotPairedError, Pairs, common, differences
 from adbench.core import STRICT
-from adbench.matching import Source, Wanted, find, setting
+from adbench.matching import IMPOSSIBLE, Source, Wanted, find, setting
 from adbench.records import Record
 from adbench.statistics import Difference
 from adbench.tables import MEASURES
@@ -41,7 +42,7 @@ class Test:
     """How a claim is tested; see ``published/claims.yaml``."""
 
     metric: str
-    expect: Literal["higher", "lower", "close", "ratio"]
+    expect: Literal["higher", "lower", "equal", "close", "ratio"]
     a: str
     b: tuple[str, ...]
     margin: float = 0.0
@@ -56,11 +57,27 @@ class Claim:
     id: str
     source: str
     text: str
+    sides: tuple[str, str]
     printed: tuple[float, float]
     """Values of the two sides."""
     fault: str
     """What is known to be wrong with it."""
     test: Test
+
+    @property
+    def asked(self) -> str:
+        """What must hold for the claim to be supported."""
+        test = self.test
+        beyond = {"higher": "above", "lower": "below"}
+        if not MEASURES[test.metric].accuracy:
+            printed = f"at least {SLACK:g} of the printed {self.printed[1] / self.printed[0]:.3g}"
+            return f"b / a {printed}" if test.expect == "ratio" else f"a {beyond[test.expect]} b"
+        points = f"{test.margin:g} point{'s' if test.margin != 1 else ''}"
+        if test.expect == "equal":
+            return f"a and b within {points} of each other"
+        if test.expect == "close":
+            return f"a - b within {points} of the printed {self.printed[0] - self.printed[1]:+.1f}"
+        return f"a {beyond[test.expect]} {'each b' if len(test.b) > 1 else 'b'}, beyond the noise"
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,7 @@ def load_claims() -> list[Claim]:
                 line["id"],
                 line["source"],
                 line["claim"],
+                (line["side_a"], line["side_b"]),
                 (float(line["published_a"]), float(line["published_b"])),
                 line["note"],
                 check(Test, tests[line["id"]], f"claim {line['id']}"),
@@ -113,7 +131,7 @@ def judge(claim: Claim, records: Sequence[Record], folder: Path, overrides: Sequ
     if len(published) > 1 and any(s.mark for s in sources.values()):
         return Finding(claim, "not testable with these weights", "", f"it compares {' and '.join(sorted(published))}")
     lacking = [(side, source) for side, source in sources.items() if not source.found]
-    impossible = [s.absent for _, s in lacking if s.absent.startswith("not possible")]
+    impossible = [s.absent for _, s in lacking if s.absent.startswith(IMPOSSIBLE)]
     if impossible:
         return Finding(claim, "not testable with these weights", "", impossible[0])
     if lacking:
@@ -129,27 +147,42 @@ def judge(claim: Claim, records: Sequence[Record], folder: Path, overrides: Sequ
 
 
 def to_markdown(findings: Sequence[Finding]) -> str:
-    """The page: how many claims hold, then each with its printed and its measured effect, verdict and reason."""
+    """The page: how many claims hold, each in a line with both its effects, then what was asked of it and why."""
     counts = [(verdict, sum(f.verdict == verdict for f in findings)) for verdict in SIGNS]
     total = ", ".join(f"{SIGNS[verdict]} {n} {verdict}" for verdict, n in counts if n)
-    rows = [
-        [
-            f"{SIGNS[f.verdict]} {f.verdict}",
-            f"{f.claim.text} ({f.claim.source})",
-            "{:g} against {:g}".format(*f.claim.printed),
-            f.effect or "-",
-            f.why,
-            f.claim.fault or "-",
-        ]
-        for f in findings
-    ]
-    head = ["verdict", "claim", "printed", "measured", "why", "known of the claim"]
+    rows = [[f"{SIGNS[f.verdict]} {f.verdict}", f.claim.text, _printed(f.claim), f.effect or "-"] for f in findings]
     legend = (
-        "Differences are a - b in points, with 95% intervals for the draw of test images (paired) and of seeds; "
-        "ratios have their range over the categories. Within noise: the interval leaves both answers open."
+        "A claim is about two settings, a and b, named below. Differences are a - b in points, with 95% intervals for the "
+        "draw of test images (paired) and of seeds; ratios have their range over the categories. Within noise: the "
+        "interval leaves both answers open. Not testable with these weights: the backbones that were measured cannot "
+        "tell, whatever they give."
     )
     text = ["# What the reports conclude, and what was measured", f"Of {len(findings)} claims: {total}.", legend]
-    return "\n\n".join([*text, tabulate(rows, head, "github", disable_numparse=True)]) + "\n"
+    text.append(
+        tabulate(rows, ["verdict", "claim", "printed, a against b", "measured"], "github", disable_numparse=True)
+    )
+    for source, found in itertools.groupby(findings, key=lambda f: f.claim.source):
+        text += [f"## {source}", "\n".join(_line(f) for f in found)]
+    return "\n\n".join(text) + "\n"
+
+
+def _printed(claim: Claim) -> str:
+    title = MEASURES[claim.test.metric].title
+    unit = (
+        f"relative {title.replace(', s/image', ' time').replace(', MB', '')}" if claim.test.expect == "ratio" else title
+    )
+    a, b = claim.printed
+    return f"{a:g} against {b:g}, {unit}"
+
+
+def _line(finding: Finding) -> str:
+    """What was asked of a claim, what came of it and what is known of it."""
+    claim = finding.claim
+    known = f" *Known of the claim: {claim.fault}.*" if claim.fault else ""
+    return (
+        f"- **{claim.text}**: {SIGNS[finding.verdict]} {finding.verdict}. a: {claim.sides[0]}; b: {claim.sides[1]}. "
+        f"Asked: {claim.asked}. Why: {finding.why}.{known}"
+    )
 
 
 _WEAKEST_FIRST: list[Verdict] = ["not run", "contradicted", "within noise", "supported"]
@@ -177,8 +210,9 @@ def _against(claim: Claim, a: Source, b: Source, folder: Path) -> tuple[Verdict,
 
 
 def _of_difference(claim: Claim, d: Difference) -> Verdict:
-    if claim.test.expect == "close":
-        centre, margin = (claim.printed[0] - claim.printed[1]) / 100, claim.test.margin / 100
+    if claim.test.expect in ("equal", "close"):
+        centre = (claim.printed[0] - claim.printed[1]) / 100 if claim.test.expect == "close" else 0.0
+        margin = claim.test.margin / 100
         low, high = centre - margin, centre + margin
         return _decide(low <= d.low and d.high <= high, d.high < low or high < d.low)
     higher, lower = d.low > 0, d.high < 0

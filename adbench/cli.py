@@ -304,19 +304,16 @@ def _list(what: str | None, overrides: list[str]) -> int:
     for name in [what] if what else LISTED:
         group = GROUPS.get(name, name.removesuffix("s"))
         print(f"{name} (adbench table NAME)" if name == "tables" else f"{name} ({group}=NAME)")
-        found = choices(group)
-        width = max((len(c) for c in found), default=0)
-        for choice in found:
-            about = _about_table(choice, overrides) if name == "tables" else describe(group, choice)
-            print(f"  {choice:<{width}}  {about}")
+        lines = _about_tables(overrides) if name == "tables" else [(c, describe(group, c)) for c in choices(group)]
+        width = max((len(choice) for choice, _ in lines), default=0)
+        print("\n".join(f"  {choice:<{width}}  {about}" for choice, about in lines))
     return 0
 
 
-def _about_table(name: str, overrides: list[str]) -> str:
+def _about_tables(overrides: list[str]) -> list[tuple[str, str]]:
     from adbench.records import load_all
-    from adbench.tables import load_spec, results_folder, table
+    from adbench.tables import overview, results_folder
 
-    folder = results_folder(name, overrides) / "records"
+    folder = results_folder(choices("table")[0], overrides) / "records"
     records = load_all(folder) if any(folder.glob("*.json")) else []
-    built = table(name, records, overrides)
-    return f"{load_spec(name).title}: {built.present} of {built.possible} cells have records"
+    return [(name, f"{title}: {state}") for name, state, title in overview(records, overrides)]

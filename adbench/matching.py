@@ -18,6 +18,7 @@ from adbench.memo import digest
 from adbench.records import Record
 
 NOT_RUN = "not run"
+IMPOSSIBLE = "not possible with this backbone"
 
 Found = dict[str, list[Record]]
 """Category -> its records, which differ in the seed alone."""
@@ -118,7 +119,8 @@ def find(
     """The records of each row.
 
     They are those of its published setting, or of what ``extra`` makes of it. Where ``extra`` changes nothing, a row
-    without any takes those with the same geometry and method on another backbone, the same one for all rows.
+    without any takes those with the same geometry and method on another backbone, the same one for all rows, unless
+    they are another row's own.
 
     Args:
         wanted: Label -> row.
@@ -142,7 +144,9 @@ def find(
     if asked != published:
         return sources | {label: Source(absent=impossible(asked[label])) for label in lacking}
     asked = {label: setting(wanted[label].run + wanted[label].elsewhere) for label in lacking}
-    fitting = {label: _stand_ins(asked[label], published[label], records, costs_only) for label in lacking}
+    own = {r.id for source in sources.values() for found in source.found.values() for r in found}
+    free = [r for r in records if r.id not in own and (costs_only or not random_weights(r))]
+    fitting = {label: _stand_ins(asked[label], published[label], free) for label in lacking}
     names = sorted({name for found in fitting.values() for name in found})
     if len(names) > 1:
         raise AdbenchError(
@@ -154,9 +158,12 @@ def find(
             changed = "".join(f", {override}" for override in wanted[label].elsewhere)
             mark = f"backbone {name} in place of {published[label].labels['backbone']}{changed}"
             sources[label] = Source(by_category(chosen), mark)
-        if names and not sources[label].found:
-            model = next(r for found in fitting.values() for r in found.get(names[0], [])).identity["backbone"]["model"]
-            sources[label] = Source(absent=impossible(asked[label], model))
+        if not sources[label].found:
+            others = [r for found in fitting.values() for chosen in found.values() for r in chosen] or free
+            reasons = [
+                impossible(asked[label], model) for model in sorted({r.identity["backbone"]["model"] for r in others})
+            ]
+            sources[label] = Source(absent=reasons[0] if reasons and NOT_RUN not in reasons else NOT_RUN)
     return sources
 
 
@@ -216,13 +223,18 @@ def _same_weights(asked: str, seed: int | None, named: str) -> bool:
     return named in (asked, Path(asked).name)
 
 
+def random_weights(record: Record) -> bool:
+    """Whether the backbone was never trained: times and sizes of such a record mean something, accuracies nothing."""
+    return str(record.identity["backbone"]["weights"]).startswith("random")
+
+
 def impossible(asked: Setting, model: str | None = None) -> str:
     """Why a setting cannot be measured with its backbone, or with the network ``model`` of timm; else ``not run``."""
     settings = asked.method["settings"]
     dims = settings.get("dims")
     channels = _channels(model or str(asked.backbone.get("model")), tuple(settings["layers"])) if dims else None
     if channels and dims > channels:
-        return f"not possible with this backbone ({channels} channels, {dims} dimensions asked)"
+        return f"{IMPOSSIBLE}: more dimensions than its {channels} channels"
     return NOT_RUN
 
 
@@ -260,18 +272,17 @@ def _differing(one: Record, other: Record) -> str:
     return " and ".join(text for part, text in names.items() if one.identity[part] != other.identity[part])
 
 
-def _stand_ins(asked: Setting, published: Setting, records: Sequence[Record], costs_only: bool) -> Found:
-    """Name of a backbone -> the records of the same geometry and method on it."""
-    others = [
+def _stand_ins(asked: Setting, published: Setting, records: Sequence[Record]) -> Found:
+    """Name of a backbone -> the records of the same geometry and method on it.
+
+    Random weights stand in for those of the same network alone, and then before all others.
+    """
+    fitting = [
         r for r in records if asked.measured_elsewhere(r) and asked.on(r) and not is_backbone(published.backbone, r)
     ]
-    random = [r for r in others if str(r.identity["backbone"]["weights"]).startswith("random")]
-    if costs_only:
-        chosen = [r for r in random if r.identity["backbone"]["model"] == published.backbone["model"]] or others
-    else:
-        chosen = [r for r in others if r not in random]
+    same = [r for r in fitting if random_weights(r) and r.identity["backbone"]["model"] == published.backbone["model"]]
     found: Found = {}
-    for record in chosen:
-        random_ = " with random weights" if record in random else ""
-        found.setdefault(f"{record.labels['backbone']}{random_}", []).append(record)
+    for record in same or [r for r in fitting if not random_weights(r)]:
+        random = " with random weights" if random_weights(record) else ""
+        found.setdefault(f"{record.labels['backbone']}{random}", []).append(record)
     return found

@@ -4,6 +4,7 @@ Each is written as PNG and SVG, with the same bytes for the same records.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +14,7 @@ import numpy as np
 
 from adbench.core import AdbenchError
 from adbench.files import write_whole
-from adbench.matching import setting_key
+from adbench.matching import random_weights, setting_key
 from adbench.records import Record, load_scores
 from adbench.tables import MEAN, MEASURES, Cell, Table
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FEWEST = 4
 """Points that a curve of three constants is fitted to."""
+TICKS = 6
+"""Points that an axis can name each."""
 
 
 def jl_curve(x: np.ndarray, p: float, q: float, k: float) -> np.ndarray:
@@ -68,12 +71,16 @@ def speed_accuracy(records: Sequence[Record], folder: Path, metric: str = "image
     Raises:
         AdbenchError: No record has both, or the settings have no category in common.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     settings: dict[str, list[Record]] = {}
     for record in records:
-        if record.time.get("total") and record.metrics.get(metric) is not None:
+        if record.time.get("total") and record.metrics.get(metric) is not None and not random_weights(record):
             settings.setdefault(setting_key(record), []).append(record)
     if not settings:
-        raise AdbenchError(f"no record has both a time per image and {metric}; run with timing.enabled=true")
+        raise AdbenchError(
+            f"no record of trained weights has both a time per image and {metric}; run with timing.enabled=true"
+        )
     common = set.intersection(*({r.category for r in found} for found in settings.values()))
     if not common:
         raise AdbenchError("the settings have no category in common; speed against accuracy needs the same images")
@@ -86,8 +93,11 @@ def speed_accuracy(records: Sequence[Record], folder: Path, metric: str = "image
         label = f"{shown[0].labels['method']}, {shown[0].labels['backbone']}"
         named = label if label not in colours else None
         axes.plot(1000 * seconds, accuracy, "o", color=colours.setdefault(label, f"C{len(colours)}"), label=named)
-    axes.legend(fontsize=7)
     axes.set(xscale="log", xlabel="ms per image", ylabel=MEASURES[metric].title, title=", ".join(sorted(common)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    _legend(figure)
     return save(figure, folder / f"speed-{metric}")
 
 
@@ -95,7 +105,7 @@ def roc_pr(records: Sequence[Record], results: Path, folder: Path) -> list[Path]
     """ROC and precision-recall curves of the image scores, a figure per category, a line per record.
 
     Args:
-        records: What to draw; those with one class of images only are left out.
+        records: What to draw; those with one class of images only or with random weights are left out.
         results: The folder of records, where the raw scores lie.
         folder: Where the figures go.
     """
@@ -104,18 +114,19 @@ def roc_pr(records: Sequence[Record], results: Path, folder: Path) -> list[Path]
     paths = []
     for category in sorted({r.category for r in records}):
         figure, (left, right) = _figure(2)
-        for record in (r for r in records if r.category == category and r.metrics.get("image_auroc") is not None):
+        shown = [r for r in records if r.category == category and not random_weights(r)]
+        for record in (r for r in shown if r.metrics.get("image_auroc") is not None):
             scores = load_scores(results, record)
             truth, values = [s.anomalous for s in scores], [s.score for s in scores]
             false, true, _ = roc_curve(truth, values, drop_intermediate=False)
             precision, recall, _ = precision_recall_curve(truth, values)
-            label = f"{record.labels['method']}, {record.labels['backbone']}"
-            left.plot(false, true, label=f"{label} ({100 * (record.metrics['image_auroc'] or 0):.1f})")
-            right.step(recall, precision, where="post", label=label)
+            auroc = f"{100 * (record.metrics['image_auroc'] or 0):.1f}"
+            left.plot(false, true, label=f"{record.labels['method']}, {record.labels['backbone']} ({auroc})")
+            right.step(recall, precision, where="post")
         left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"{category}: ROC (AUROC, %)")
         right.set(xlabel="recall", ylabel="precision", title="precision and recall")
         if left.lines:
-            left.legend(fontsize=7)
+            _legend(figure)
             paths += save(figure, folder / f"roc-{category}")
     return paths
 
@@ -139,11 +150,18 @@ def _figure(panels: int) -> tuple["Figure", list[Any]]:
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
+def _legend(figure: "Figure") -> None:
+    """One legend below all panels, where it hides nothing; the panels share their labels."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=min(3, len(labels)))
+
+
 def _curves(built: Table) -> "Figure":
     """A panel per metric: measured means with intervals over the axis, printed ones beside them."""
+    from matplotlib.ticker import NullLocator
+
     spec = built.spec
     figure, panels = _figure(len(spec.metrics))
-    figure.suptitle(_title(built), fontsize=9)
     for axes, metric in zip(panels, spec.metrics, strict=True):
         means = [(row.x, built.cells[row.label, metric, MEAN]) for row in spec.rows]
         points = [(x, c.measured.mean, _reach(c)) for x, c in means if x is not None and c.measured]
@@ -161,11 +179,17 @@ def _curves(built: Table) -> "Figure":
         printed = [(x_, c.published) for x_, c in means if x_ is not None and c.published is not None]
         if printed:
             axes.plot(*zip(*printed, strict=True), "s", fillstyle="none", color="black", label="published")
-        if points and min(x) > 0 and max(x) > 50 * min(x):
+        if points and max(x) > 50 * min(x):
             axes.set_xscale("log")
+        places = sorted(x_ for x_, _ in means if x_ is not None)
+        if len(places) <= TICKS:
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.xaxis.set_minor_locator(NullLocator())
         counts = sorted({c.categories for _, c in means if c.measured})
-        axes.set(xlabel=spec.varies, ylabel=f"{MEASURES[metric].title}, mean of {', '.join(map(str, counts)) or 0}")
-        axes.legend(fontsize=7)
+        over = f", mean of {', '.join(map(str, counts))} categories" if counts else ""
+        axes.set(xlabel=spec.varies, ylabel=MEASURES[metric].title + over)
+    _title(figure, built)
+    _legend(figure)
     return figure
 
 
@@ -175,31 +199,29 @@ def _bars(built: Table) -> "Figure":
     measured = {c.metric for c in built.cells.values() if c.measured and not MEASURES[c.metric].versus}
     metrics = [m for m in spec.metrics if m in measured]
     figure, panels = _figure(len(metrics))
-    figure.suptitle(_title(built), fontsize=9)
     for axes, metric in zip(panels, metrics, strict=True):
-        rows = [
-            row.label
-            for row in spec.rows
-            if row.run and built.sources[row.label].found and (row.label, metric, MEAN) in built.cells
-        ]
+        rows = [row.label for row in spec.rows if (c := built.cells.get((row.label, metric, MEAN))) and c.measured]
         shown = [c for c in spec.categories if any(built.cells[r, metric, c].measured for r in rows)] + [MEAN]
         width = 0.8 / len(rows)
-        heights: list[float] = []
+        lows: list[float] = []
+        printed: list[tuple[float, float]] = []
         for i, row in enumerate(rows):
             cells = [(place + width * i, built.cells[row, metric, name]) for place, name in enumerate(shown)]
             bars = [(x, c.measured.mean, _reach(c)) for x, c in cells if c.measured]
             x, y, reach = zip(*bars, strict=True)
             axes.bar(x, y, width, label=row)
             axes.errorbar(x, y, np.array(reach).T, fmt="none", capsize=2, color="gray")
-            printed = [(x, c.published) for x, c in cells if c.published is not None and c.measured]
-            for place, value in printed:
-                axes.hlines(value, place - width / 2, place + width / 2, color="black", linestyle="--")
-            heights += [*y, *(value for _, value in printed)]
+            lows += [height - down for height, (down, _) in zip(y, reach, strict=True)]
+            printed += [(x, c.published) for x, c in cells if c.published is not None and c.measured]
+        for number, (place, value) in enumerate(printed):
+            ends = place - width / 2, place + width / 2
+            axes.hlines(value, *ends, color="black", linestyle="--", label=None if number else "published")
         axes.set_xticks([place + width * (len(rows) - 1) / 2 for place in range(len(shown))], shown, rotation=30)
         if MEASURES[metric].accuracy:
-            axes.set_ylim(max(0.0, min(heights) - 5), 101)
+            axes.set_ylim(max(0.0, min([*lows, *(value for _, value in printed)]) - 2), 101)
         axes.set_ylabel(MEASURES[metric].title)
-        axes.legend(fontsize=7, title="dashed: published", title_fontsize=7, loc="lower left", framealpha=0.9)
+    _title(figure, built)
+    _legend(figure)
     return figure
 
 
@@ -210,6 +232,8 @@ def _reach(cell: Cell) -> tuple[float, float]:
     return max(0.0, cell.measured.mean - cell.interval.low), max(0.0, cell.interval.high - cell.measured.mean)
 
 
-def _title(built: Table) -> str:
+def _title(figure: "Figure", built: Table) -> None:
+    """The table's title and what was measured in place of the published setting, within the figure's width."""
     marks = [f"measured with {mark}" for mark in dict.fromkeys(built.marks.values())]
-    return "\n".join([built.spec.title, *marks])
+    wide = int(15 * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, wide) for line in [built.spec.title, *marks]), fontsize=9)

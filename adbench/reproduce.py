@@ -8,7 +8,7 @@ from adbench.core import AdbenchError
 from adbench.matching import NOT_RUN, impossible, setting
 from adbench.records import load_all
 from adbench.run import plan, process_fits, run
-from adbench.tables import Table, load_spec, results_folder, table
+from adbench.tables import Table, distinct, load_spec, results_folder, table
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def runs(name: str, overrides: Sequence[str] = ()) -> list[tuple[str, ...]]:
         AdbenchError: Unknown table or wrong override.
     """
     spec, extra = load_spec(name), tuple(overrides)
-    chosen = [row.wanted.overrides(extra) for row in spec.rows if row.run]
+    chosen = [row.wanted.overrides(extra) for row in distinct(spec.rows, extra) if row.run]
     possible = [words for words in chosen if impossible(setting(words)) == NOT_RUN]
     return [(f"seed={seed}", *words) for words in possible for seed in spec.seeds]  # a seed of the user's comes later
 
@@ -44,15 +44,18 @@ def reproduce(name: str, overrides: Sequence[str], progress: bool, report: Calla
         report: Is told what happens, a line at a time.
 
     Raises:
-        AdbenchError: Unknown table, wrong override, or nothing could be measured.
+        AdbenchError: Unknown table, wrong override, records that cannot be trusted or claim one cell, or nothing could be
+            measured. All but the last is said before any work.
     """
-    plans = {" ".join(words): plan(compose(words)) for words in runs(name, overrides)}  # all checked before any work
+    folder = results_folder(name, overrides) / "records"
+    if any(folder.glob("*.json")):
+        table(name, load_all(folder), overrides)
+    plans = {" ".join(words): plan(compose(words)) for words in runs(name, overrides)}
     failures: dict[str, str] = {}
     for number, (words, planned) in enumerate(plans.items(), 1):
         report(f"{name}: run {number} of {len(plans)}: {words}")
         outcome = run(planned, process_fits(), progress, report)
         failures |= {f"{words}: {category}": why for category, why in outcome.failures.items()}
-    folder = results_folder(name, overrides) / "records"
     if failures and not any(folder.glob("*.json")):
         raise AdbenchError(f"{name}: nothing could be measured: {next(iter(failures.values()))}")
     return Reproduction(table(name, load_all(folder), overrides), failures)

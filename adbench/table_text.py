@@ -2,15 +2,16 @@
 
 import csv
 import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from adbench.files import write_whole
-from adbench.matching import NOT_RUN
+from adbench.matching import IMPOSSIBLE, NOT_RUN
 from adbench.statistics import Spread
-from adbench.tables import MEAN, MEASURES, Cell, Table
+from adbench.tables import MEAN, MEASURES, UNTRAINED, Cell, Spec, Table
 
 COLUMNS = [
     *("row", "category", "metric", "measured", "sd", "seeds", "categories", "published"),
@@ -38,7 +39,7 @@ def to_csv(built: Table) -> str:
         measured = f"{cell.measured.mean:.{MEASURES[cell.metric].digits}f}" if cell.measured else absent
         return [measured, _plain(cell.published, cell.metric)]
 
-    return _csv(_grid(built, lambda title: [title, f"{title} published"], texts))
+    return _csv(_grid(built, built.spec.metrics, lambda title: [title, f"{title} published"], texts))
 
 
 def comparison_csv(built: Table) -> str:
@@ -74,18 +75,22 @@ def to_markdown(built: Table) -> str:
     spec = built.spec
     text = [
         f"# {spec.title}",
-        f"{built.present} of {built.possible} cells have records. Each cell: measured / published.",
+        f"{built.present} of {built.possible} cells (setting x category) have records. Each cell: measured / published, "
+        "or the measured number alone where none is printed.",
     ]
     if any(c.measured and c.measured.n > 1 for c in built.cells.values()):
         text[-1] += " ± is the standard deviation over seeds, their number in brackets."
+    if built.present < built.possible:
+        text[-1] += f" {_means(spec)}"
     for mark, labels in _grouped(built.marks).items():
-        text.append(f"\\* **{', '.join(labels)}: measured with {mark}; not comparable with the printed numbers.**")
+        text.append(f"\\* **{_listed(labels)}: measured with {mark}; not comparable with the printed numbers.**")
     for why, labels in _grouped({n: s.absent for n, s in built.sources.items() if not s.found}).items():
-        text.append(f"{', '.join(labels)}: {why}.")
+        text.append(f"{_listed(labels)}: {why}.")
     for why, labels in _grouped({row.label: row.quoted for row in spec.rows if not row.run}).items():
-        text.append(f"{', '.join(labels)}: published numbers only ({why}).")
-    head, *lines = _grid(built, lambda title: [title], lambda cell: [_both(cell, built)])
-    text.append(tabulate(lines, head, "github", disable_numparse=True))
+        text.append(f"{_listed(labels)}: published numbers only ({why}).")
+    for metrics in _parts(spec):
+        head, *lines = _grid(built, metrics, lambda title: [title], lambda cell: [_both(cell, built)])
+        text.append(tabulate(lines, head, "github", disable_numparse=True))
     compared = [_compared(c) for c in built.cells.values() if c.difference is not None]
     if compared:
         text += ["## Comparison", "Measured minus published, with the 95% interval for the draw of test images."]
@@ -97,29 +102,56 @@ def to_markdown(built: Table) -> str:
 
 
 def to_latex(built: Table) -> str:
-    """The table of measured / published, for the booktabs package."""
-    head, *lines = _grid(built, lambda title: [title], lambda cell: [_both(cell, built)])
-    body = tabulate(lines, head, "latex_booktabs", disable_numparse=True).replace("±", "$\\pm$")
-    marks = [f"% * {label}: measured with {mark}" for label, mark in built.marks.items()]
-    return "\n".join([f"% {built.spec.title}: measured / published", *marks, body]) + "\n"
+    """The table of measured / published, for the booktabs package; below it what its stars mean."""
+    text = [f"% {built.spec.title}: measured / published"]
+    stars = [f"* {_listed(labels)}: measured with {mark}" for mark, labels in _grouped(built.marks).items()]
+    notes = [re.sub(r"[_%&#$]", r"\\\g<0>", star) for star in stars]
+    for metrics in _parts(built.spec):
+        head, *lines = _grid(built, metrics, lambda title: [title], lambda cell: [_both(cell, built)])
+        body = tabulate(lines, head, "latex_booktabs", disable_numparse=True).replace("±", "$\\pm$")
+        below = "".join(f"\\multicolumn{{{len(head)}}}{{p{{0.9\\linewidth}}}}{{{note}}} \\\\\n" for note in notes)
+        text.append(body.replace("\\bottomrule\n", f"\\bottomrule\n{below}"))
+    return "\n".join(text) + "\n"
+
+
+def _parts(spec: Spec) -> list[tuple[str, ...]]:
+    """The metrics that a table shows side by side: all, or one after the other where several rows have several each."""
+    several = spec.lines == "categories" and len(spec.rows) > 1
+    return [(metric,) for metric in spec.metrics] if several else [spec.metrics]
+
+
+def _means(spec: Spec) -> str:
+    """What the means are over while categories lack."""
+    return (
+        "A mean is over the categories measured, on both sides of the slash; where nothing was measured or the report "
+        f"prints the mean alone, the published one is over all {len(spec.categories)}."
+    )
+
+
+def _listed(labels: list[str]) -> str:
+    """Row labels in a sentence; those with a comma of their own are told apart by semicolons."""
+    return ("; " if any("," in label for label in labels) else ", ").join(labels)
 
 
 def _grid(
-    built: Table, heads: Callable[[str], list[str]], texts: Callable[[Cell | None], list[str]]
+    built: Table,
+    metrics: Sequence[str],
+    heads: Callable[[str], list[str]],
+    texts: Callable[[Cell | None], list[str]],
 ) -> list[list[str]]:
-    """Head and lines of the table; ``heads`` and ``texts`` make the columns that one cell takes."""
+    """Head and lines of the table of these metrics; ``heads`` and ``texts`` make the columns that one cell takes."""
     spec, cells = built.spec, built.cells
     if spec.lines == "settings":
         lines = []
         for row in spec.rows:
-            means = [cells.get((row.label, metric, MEAN)) for metric in spec.metrics]
+            means = [cells.get((row.label, metric, MEAN)) for metric in metrics]
             count = max(c.categories for c in means if c)
             shown = [text for cell in means for text in texts(cell)]
             lines.append([_starred(built, row.label), *shown, f"{count} of {len(spec.categories)}"])
-        titles = [head for metric in spec.metrics for head in heads(MEASURES[metric].title)]
+        titles = [head for metric in metrics for head in heads(MEASURES[metric].title)]
         return [[spec.varies, *titles, "categories measured"], *lines]
-    columns = [(row.label, m) for row in spec.rows for m in spec.metrics if (row.label, m, MEAN) in cells]
-    several = len(spec.metrics) > 1
+    columns = [(row.label, m) for row in spec.rows for m in metrics if (row.label, m, MEAN) in cells]
+    several = len(metrics) > 1
     titles = [_starred(built, label) + (f" {MEASURES[m].title}" if several else "") for label, m in columns]
     lines = [
         [category, *(text for label, m in columns for text in texts(cells[label, m, category]))]
@@ -127,7 +159,7 @@ def _grid(
     ]
     rest = [""] * (len(heads("")) - 1)
     counts = [text for label, m in columns for text in [str(cells[label, m, MEAN].categories), *rest]]
-    corner = "category" if several else MEASURES[spec.metrics[0]].title
+    corner = "category" if several else MEASURES[metrics[0]].title
     return [[corner, *(head for title in titles for head in heads(title))], *lines, ["categories measured", *counts]]
 
 
@@ -146,14 +178,16 @@ def _starred(built: Table, label: str) -> str:
 def _both(cell: Cell | None, built: Table) -> str:
     if cell is None:
         return ""
-    published = _plain(cell.published, cell.metric) or "-"
-    if cell.row not in built.sources:
-        return f"- / {published}"
-    return f"{_spread(cell.measured, cell.metric) if cell.measured else _why(cell)} / {published}"
+    quoted = "-" if cell.row not in built.sources else _why(cell)
+    measured = _spread(cell.measured, cell.metric) if cell.measured else quoted
+    return measured if cell.published is None else f"{measured} / {_plain(cell.published, cell.metric)}"
 
 
 def _why(cell: Cell) -> str:
-    return "not possible" if cell.verdict.startswith("not possible") else NOT_RUN
+    """A cell without a number in the fewest words; its verdict has the rest."""
+    if cell.verdict == UNTRAINED:
+        return "not shown"
+    return "not possible" if cell.verdict.startswith(IMPOSSIBLE) else NOT_RUN
 
 
 def _compared(c: Cell) -> list[str]:
@@ -179,10 +213,12 @@ def _spread(value: Spread, metric: str) -> str:
 
 
 def _plain(value: float | None, metric: str) -> str:
-    """A printed number, with the one decimal that printed percents have at least."""
+    """A printed number; percents with the one decimal that they have at least and the two that a mean of them needs."""
     if value is None:
         return ""
-    return f"{value:.1f}" if MEASURES[metric].accuracy and round(value, 1) == round(value, 4) else f"{value:.6g}"
+    if not MEASURES[metric].accuracy:
+        return f"{value:.6g}"
+    return f"{value:.1f}" if round(value, 1) == round(value, 4) else f"{value:.2f}"
 
 
 def _csv(lines: list[list[str]]) -> str:

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass as settings_class
 from adbench.build import check, plain
 from adbench.compose import choices, compose, config_folder
 from adbench.core import STRICT, AdbenchError
-from adbench.matching import Source, Wanted, find, seed
+from adbench.matching import Setting, Source, Wanted, find, random_weights, seed, setting
 from adbench.records import Record
 from adbench.statistics import Difference, Interval, Spread, mean_difference, mean_std
 
@@ -27,6 +27,7 @@ MEAN = "mean"
 BAND, HARD_BAND, MEAN_BAND = 1.0, 3.0, 0.4
 """Points that a reproduction may differ by: in a category, in one of those that vary most, in a mean."""
 HARD = frozenset({"pill", "screw", "grid", "toothbrush", "zipper"})
+UNTRAINED = "not shown: the weights are random"
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,7 @@ def table(name: str, records: Sequence[Record], overrides: Sequence[str] = ()) -
         AdbenchError: Unknown table, wrong override, two records for one cell, several other backbones that would fit.
     """
     spec = load_spec(name)
+    spec = replace(spec, rows=distinct(spec.rows, overrides))
     wanted = {row.label: row.wanted for row in spec.rows if row.run}
     sources = find(
         wanted,
@@ -226,14 +228,26 @@ def table(name: str, records: Sequence[Record], overrides: Sequence[str] = ()) -
     return Table(name, spec, cells, sources)
 
 
+def distinct(rows: Sequence[Row], overrides: Sequence[str]) -> tuple[Row, ...]:
+    """The rows but those that the overrides make the same as an earlier one. Raises AdbenchError for a wrong override."""
+    kept: list[Row] = []
+    seen: list[Setting] = []
+    for row in rows:
+        asked = setting(row.wanted.overrides(tuple(overrides))) if row.run else None
+        if asked is None or asked not in seen:
+            kept.append(row)
+            seen += [asked] if asked else []
+    return tuple(kept)
+
+
 def overview(records: Sequence[Record], overrides: Sequence[str] = ()) -> list[tuple[str, str, str]]:
     """Every table: its name, how many of its cells have records (or why it cannot be built from them), its title."""
     lines = []
     for name in choices("table"):
         try:
             built = table(name, records, overrides)
-            state = f"{built.present} of {built.possible}"
-        except AdbenchError as error:
+            state = f"{built.present} of {built.possible} cells have records"
+        except AdbenchError as error:  # an override that only other tables can have, or two backbones that would fit
             state = str(error)
         lines.append((name, state, load_spec(name).title))
     return lines
@@ -263,7 +277,8 @@ def printed(spec: Spec, row: Row) -> dict[tuple[str, str], float]:
 def _values(metric: str, category: str, own: Source, rival: Source) -> dict[int, float]:
     """Seed -> number; where two rows are compared, with the mean of the rival's repeats."""
     measure = MEASURES[metric]
-    values = {seed(r): v for r in own.found.get(category, []) if (v := measure.of(r)) is not None}
+    repeats = [r for r in own.found.get(category, []) if not (measure.accuracy and random_weights(r))]
+    values = {seed(r): v for r in repeats if (v := measure.of(r)) is not None}
     if measure.versus:
         others = [v for r in rival.found.get(category, []) if (v := measure.of(r)) is not None]
         values = {s: measure.versus(v, fmean(others)) for s, v in values.items() if others}
@@ -274,7 +289,7 @@ def _cell(
     row: str, metric: str, category: str, own: Source, rival: Source, numbers: dict[tuple[str, str], float]
 ) -> Cell:
     values = _values(metric, category, own, rival)
-    intervals = [i for r in own.found.get(category, []) if (i := r.intervals.get(metric)) is not None]
+    intervals = [i for r in own.found.get(category, []) if values and (i := r.intervals.get(metric)) is not None]
     interval = Interval(*(100 * fmean(ends) for ends in zip(*intervals, strict=True))) if intervals else None
     measured = mean_std(list(values.values())) if values else None
     return Cell(row, metric, category, measured, interval, int(bool(values)), numbers.get((metric, category)))
@@ -306,7 +321,8 @@ def _verdict(cell: Cell, row: Row, own: Source, numbers: dict[tuple[str, str], f
     if not row.run:
         return f"quoted: {row.quoted}"
     if cell.measured is None:
-        return own.absent
+        untrained = any(random_weights(r) for repeats in own.found.values() for r in repeats)
+        return UNTRAINED if untrained and MEASURES[cell.metric].accuracy else own.absent
     if cell.difference is None:
         return "no printed number"
     if own.mark:

@@ -1,11 +1,13 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_records import made, saved
 
 import adbench
-from adbench.claims import judge, load_claims, to_markdown
+from adbench.claims import _of_difference, judge, load_claims, to_markdown
+from adbench.statistics import Difference
 
 LITE = "backbone=efficientnet_lite0"
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -52,6 +54,25 @@ def test_a_direction_needs_more_than_the_noise(tmp_path, gaps, verdict):
 def test_close_needs_the_whole_interval_inside_the_margin(tmp_path):
     assert judge(CLAIMS["one_percent"], both(tmp_path, "one_percent", (9.0, 0.0)), tmp_path).verdict == "contradicted"
     assert judge(CLAIMS["one_percent"], both(tmp_path, "one_percent", (1.0, 1.0)), tmp_path).verdict == "within noise"
+
+
+@pytest.mark.parametrize(
+    ("expect", "verdicts"),
+    [("equal", ["supported", "contradicted"]), ("close", ["contradicted", "supported"])],  # printed: 97.5 and 96.7
+)
+def test_equal_is_about_zero_and_close_about_the_printed_difference(expect, verdicts):
+    claim = replace(CLAIMS["coreset_flat"], test=replace(CLAIMS["coreset_flat"].test, expect=expect, margin=0.3))
+    measured = [Difference(d, d - 0.001, d + 0.001, 0.5) for d in (0.0, 0.008)]
+    assert [_of_difference(claim, d) for d in measured] == verdicts
+    assert CLAIMS["coreset_flat"].test.expect == "equal"
+    assert CLAIMS["crd_image"].asked == "a - b within 1 point of the printed -1.4"
+
+
+def test_each_claim_says_what_is_asked_of_it():
+    assert CLAIMS["clip_time"].asked == "a below b"
+    assert CLAIMS["jl_150"].asked == "a and b within 0.4 points of each other"
+    assert CLAIMS["crd_lambda"].asked == "a above each b, beyond the noise"
+    assert CLAIMS["crd_memory"].asked == "b / a at least 0.9 of the printed 1.54"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +128,7 @@ def test_more_dimensions_than_channels_are_not_testable(tmp_path):
     records = [saved(tmp_path, made(f"{CLAIMS['jl_150'].test.a} {LITE}", "bottle"))]
     finding = judge(CLAIMS["jl_150"], records, tmp_path)
     assert finding.verdict == "not testable with these weights"
-    assert "176 channels, 550 dimensions asked" in finding.why
+    assert "more dimensions than its 176 channels" in finding.why
 
 
 def test_the_page_counts_and_shows_every_claim(tmp_path):
@@ -116,4 +137,6 @@ def test_the_page_counts_and_shows_every_claim(tmp_path):
     page = to_markdown(findings)
     assert "Of 19 claims: ✔ 1 supported" in page
     assert all(claim.text in page for claim in CLAIMS.values())
-    assert "| 96.9 against 96.7" in page
+    assert "| 96.9 against 96.7, pixel AUROC, % " in page
+    assert "| 1 against 274, relative distance time " in page
+    assert "a: padim-jl resnet18 100; b: padim resnet18 100. Asked: a above b, beyond the noise." in page

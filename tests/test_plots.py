@@ -63,7 +63,7 @@ def test_speed_against_accuracy_takes_common_categories(tmp_path):
     assert "<!-- crd, efficientnet_lite0 -->" in svg
     with pytest.raises(AdbenchError, match="no category in common"):
         plots.speed_accuracy(records[1:], tmp_path)
-    with pytest.raises(AdbenchError, match="no record has both"):
+    with pytest.raises(AdbenchError, match="no record of trained weights has both"):
         plots.speed_accuracy([], tmp_path)
 
 
@@ -73,3 +73,10 @@ def test_roc_and_pr_curves_from_raw_scores(tmp_path):
     paths = plots.roc_pr(records, tmp_path, tmp_path / "figures")
     assert [p.name for p in paths] == ["roc-bottle.png", "roc-bottle.svg", "roc-grid.png", "roc-grid.svg"]
     assert "<!-- padim, efficientnet_lite0 (90.0) -->" in paths[1].read_text()
+
+
+def test_random_weights_have_no_accuracy_to_draw(tmp_path):
+    random = saved(tmp_path, made(f"method=padim {LITE} backbone.weights=random", "bottle"))
+    assert plots.roc_pr([random], tmp_path, tmp_path / "figures") == []
+    with pytest.raises(AdbenchError, match="no record of trained weights"):
+        plots.speed_accuracy([random], tmp_path)

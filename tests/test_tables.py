@@ -114,7 +114,9 @@ def test_another_backbone_stands_in_marked_and_only_alone():
     )
     assert bottle.measured.mean == pytest.approx(90)
     assert "| CRD*" in table_text.to_markdown(built)
-    assert "measured with backbone efficientnet_lite0" in table_text.to_latex(built)
+    assert r"{* CRD: measured with backbone efficientnet\_lite0 in place of wide\_resnet50} \\" in table_text.to_latex(
+        built
+    )
     other = made(f"{published} backbone=resnet18 method=patchcore method.ratio=0.01", "bottle")
     with pytest.raises(AdbenchError, match=r"2 other backbones would fit: efficientnet_lite0, resnet18; choose one"):
         table("crd_table1", [*records, other])
@@ -160,12 +162,42 @@ def test_random_weights_stand_in_for_times_and_never_for_accuracy():
         made(f"experiment=crd_figure3 {LITE}", "bottle", distance=1.0),
     ]
     times = table("crd_figure3", records)
-    assert times.marks["CRD"] == "backbone wide_resnet50 with random weights in place of wide_resnet50"
+    random_mark = "backbone wide_resnet50 with random weights in place of wide_resnet50"
+    assert times.marks == {"CRD": random_mark, "Nearest neighbour 1%": random_mark}
+    assert cell(times, "CRD, EfficientNet-Lite0", "bottle", "distance_time_s").measured.mean == 1.0
     assert cell(times, "CRD", "bottle", "distance_speedup_x").measured.mean == pytest.approx(2.5)
     assert cell(times, "CRD", "mean", "memory_saved_percent").measured.mean == pytest.approx(25)
     assert ("Nearest neighbour 1%", "distance_speedup_x", "bottle") not in times.cells
     assert table("crd_table1", records).marks["CRD"].startswith("backbone efficientnet_lite0")
     assert table("crd_table1", records[:2]).present == 0
+    asked = table("crd_table1", records[:2], random.split())
+    crd = cell(asked, "CRD", "bottle")
+    assert (crd.measured, crd.interval, crd.verdict) == (None, None, "not shown: the weights are random")
+    assert "| not shown / 100.0" in table_text.to_markdown(asked)
+
+
+def test_a_record_of_one_row_does_not_stand_in_for_another():
+    built = table("crd_figure3", [made(f"experiment=crd_figure3 {LITE}", "bottle")])
+    assert built.marks == {}
+    assert cell(built, "CRD", "bottle", "state_mb").verdict == "not run"
+    assert cell(built, "CRD, EfficientNet-Lite0", "bottle", "state_mb").measured is not None
+
+
+def test_rows_that_an_override_makes_the_same_are_one():
+    built = table("crd_figure3", [], ["backbone=wide_resnet50", "backbone.weights=random"])
+    assert [row.label for row in built.spec.rows] == ["CRD", "Nearest neighbour 1%"]
+    assert [row.label for row in table("report_table2", [], ["method.ratio=0.1"]).spec.rows] == ["1%"]
+    assert len(table("crd_table1", [], [LITE]).spec.rows) == 7  # quoted rows stay
+
+
+def test_where_everything_lacks_the_backbone_at_hand_is_asked_whether_it_can():
+    other = made(f"method=padim {LITE}", "bottle")
+    verdict = cell(table("padim_jl_table1", [other]), "WideResNet50, 550 selected", "bottle", "pixel_auroc").verdict
+    assert verdict == "not possible with this backbone: more dimensions than its 176 channels"
+    more = [other, made("method=padim backbone=wide_resnet50_racm", "bottle")]
+    assert (
+        cell(table("padim_jl_table1", more), "WideResNet50, 550 selected", "mean", "pixel_auroc").verdict == "not run"
+    )
 
 
 def test_a_row_may_need_more_on_another_backbone():
@@ -181,7 +213,7 @@ def test_more_dimensions_than_channels_are_not_possible():
     for overrides in ([], [LITE]):
         built = table("padim_jl_figure3", [record], overrides)
         verdict = cell(built, "200 projected", "bottle", "pixel_auroc").verdict
-        assert verdict == "not possible with this backbone (176 channels, 200 dimensions asked)"
+        assert verdict == "not possible with this backbone: more dimensions than its 176 channels"
         assert cell(built, "175 projected", "bottle", "pixel_auroc").verdict == "not run"
         assert "not possible" in table_text.to_csv(built)
 
@@ -206,8 +238,8 @@ def test_the_overview_has_a_line_per_table():
     )
     lines = {name: (state, title) for name, state, title in overview([lite])}
     assert sorted(lines) == sorted(TABLES)
-    assert lines["crd_table3"] == ("1 of 75", "CRD over lambda (Han & Yan, table 3)")
-    assert lines["report_table4"][0] == "0 of 14"
+    assert lines["crd_table3"] == ("1 of 75 cells have records", "CRD over lambda (Han & Yan, table 3)")
+    assert lines["report_table4"][0] == "0 of 14 cells have records"
     assert "choose one" in {name: state for name, state, _ in overview([lite, other])}["crd_table3"]
 
 
@@ -253,3 +285,21 @@ def test_quoted_rows_stay_as_printed():
     column = lines[0].index("CFA published")
     assert [lines[1][column], lines[1][column - 1]] == ["99.8", ""]
     assert [line[column] for line in lines if line[0] == "mean"] == ["95.6"]
+
+
+def test_several_rows_of_several_metrics_are_a_table_each():
+    built = table("crd_figure3", [made(f"experiment=crd_figure3 {LITE}", "bottle", state=10**6)])
+    heads = [line for line in table_text.to_markdown(built).splitlines() if "| CRD " in line]
+    assert [head.split("|")[1].strip() for head in heads] == [
+        *("distance, s/image", "s/image", "state, MB", "distance, times faster", "memory saved, %")
+    ]
+    assert table_text.to_latex(built).count(r"\bottomrule") == 5
+    assert len(grid(table_text.to_csv(built))) == 1 + 15 + 2
+
+
+def test_means_say_what_they_are_over_until_nothing_lacks():
+    categories = load_spec("report_table4").categories
+    some, every = ([made("experiment=report_table4", c) for c in names] for names in (categories[:2], categories))
+    said = "A mean is over the categories measured, on both sides of the slash"
+    assert said in table_text.to_markdown(table("report_table4", some))
+    assert said not in table_text.to_markdown(table("report_table4", every))
