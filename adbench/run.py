@@ -3,6 +3,7 @@
 import datetime
 import functools
 import io
+import json
 import logging
 import math
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_class
 
@@ -113,9 +114,17 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     groups = {*PARTS, "experiment"}
     options = check(Options, {k: v for k, v in plain(config, "run").items() if k not in groups}, "run")
     machine.set_threads(options.threads)
-    parts = {part: build(config[part], part) for part in PARTS}
+    parts = {part: build(config[part], part) for part in PARTS if part != "backbone"}
+    parts["backbone"] = _backbone(json.dumps(plain(config["backbone"], "backbone"), sort_keys=True), options.threads)
     labels = {part: str(config[part].get("name", type(parts[part]).__name__)) for part in PARTS}
     return Plan(options, labels, **parts, timing_refused=timing_refused)
+
+
+@functools.lru_cache(maxsize=1)
+def _backbone(settings: str, threads: int | None) -> Backbone:
+    """The jobs of a sweep that run in one process share the network and the sha256 of its weights."""
+    backbone: Backbone = build(OmegaConf.create(json.loads(settings)), "backbone")
+    return backbone
 
 
 @functools.cache

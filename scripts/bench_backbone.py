@@ -5,11 +5,9 @@ after the deepest layer; both eager, in batches. All have the same random weight
 clock runs.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 
+import benchmark
 import timm
 import torch
 from torch import Tensor
@@ -68,15 +66,13 @@ def ours(model: str, precision: str) -> Extract:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = benchmark.parser(__doc__, quick="8 images, 3 repeats", repeats=5)
     parser.add_argument("--model", default="wide_resnet50_2", help="any network of timm with stages")
     parser.add_argument("--batch", type=int, default=8, help="of the peers; adbench takes one image at a time")
     parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="8 images, 3 repeats")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    benchmark.set_threads(options.threads)
+    report = benchmark.Report(options)
     count, repeats = (8, 3) if options.quick else (options.images, options.repeats)
     images = torch.randint(0, 256, (count, 3, 224, 224), dtype=torch.uint8)
     contestants = {
@@ -85,23 +81,19 @@ def main() -> None:
         "adbench": ours(options.model, "fp32"),
         "adbench, bf16": ours(options.model, "bf16"),
     }
-    print(f"{options.model} to layer {LAYERS[-1]}, {count} images of 224 x 224, {options.threads} thread(s)")
+    report.say(f"{options.model} to layer {LAYERS[-1]}, {count} images of 224 x 224, {options.threads} thread(s)")
     expected = contestants[CUT](images[:2])
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for name, extract in contestants.items():
         found = extract(images[:2])
         difference = max(float((f - e).abs().max() / e.abs().max()) for f, e in zip(found, expected, strict=True))
-        print(f"{name:28} differs from {CUT} by {difference:.1e} of the largest value")
-    for _ in range(repeats):  # in turns, so that a busy machine slows them all alike
-        for name, extract in contestants.items():
-            start = time.perf_counter()
-            extract(images)
-            seconds[name].append(time.perf_counter() - start)
-    rates = {name: count / statistics.median(times) for name, times in seconds.items()}
-    for name, rate in rates.items():
-        print(f"{name:28} {rate:7.2f} images/s")
-    print(f"adbench is {rates['adbench'] / rates[HOOKS]:.2f} times as fast as {HOOKS}")
-    print(f"ratio: {rates['adbench'] / rates[CUT]:.2f}")
+        report.say(f"{name:28} differs from {CUT} by {difference:.1e} of the largest value")
+    calls = {name: lambda turn, extract=extract: extract(images) for name, extract in contestants.items()}
+    medians = benchmark.in_turns(calls, repeats, options.threads)
+    rates = {name: count / median for name, median in medians.items()}
+    report.table(medians, "adbench", {name: f"{rate:6.2f} images/s" for name, rate in rates.items()})
+    report.figures |= {benchmark.key(name, "images_per_s"): rate for name, rate in rates.items()}
+    report.say(f"adbench is {rates['adbench'] / rates[HOOKS]:.2f} times as fast as {HOOKS}")
+    report.finish(rates["adbench"] / rates[CUT])
 
 
 if __name__ == "__main__":

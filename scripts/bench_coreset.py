@@ -4,21 +4,20 @@ The peers take one pass over all points per pick, so their time is exactly linea
 multiplied, and marked "scaled". patchcore-inspection is not on PyPI; its loop is described here anew.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from importlib import import_module
 from io import StringIO
 
+import benchmark
 import numpy as np
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
 
 from adbench.coreset import greedy
 from adbench.projection import gaussian
+
+Select = Callable[[torch.Tensor, int], list[int]]
+"""Picks so many of (n, d) points."""
 
 
 def make(images: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -57,36 +56,30 @@ def patchcore_inspection(points: torch.Tensor, picks: int) -> list[int]:
     return order
 
 
-def anomalib(points: torch.Tensor, picks: int) -> list[int]:
+def anomalib() -> Select:
     """KCenterGreedy of anomalib; three axes keep it from projecting the points a second time."""
     from anomalib.models.components import KCenterGreedy
 
-    with redirect_stderr(StringIO()):  # its progress bar
-        return KCenterGreedy(points[:, None], sampling_ratio=(picks + 0.5) / len(points)).select_coreset_idxs()
+    def select(points: torch.Tensor, picks: int) -> list[int]:
+        with redirect_stderr(StringIO()):  # its progress bar
+            return KCenterGreedy(points[:, None], sampling_ratio=(picks + 0.5) / len(points)).select_coreset_idxs()
 
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    return select
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = benchmark.parser(__doc__, quick="20 images, 2 repeats, 5 picks of the peers", repeats=5)
     parser.add_argument("--features", help="a .npy file of (n, d) float32 patches instead of synthetic ones")
     parser.add_argument(
         "--images", type=int, default=209, help="synthetic images of 784 patches; 209 is MVTec's bottle"
     )
     parser.add_argument("--dim", type=int, default=128, help="of the Gaussian projection; 0 for none")
     parser.add_argument("--ratio", type=float, default=0.1)
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--part", type=int, default=20, help="picks that the peers run")
-    parser.add_argument("--quick", action="store_true", help="20 images, 2 repeats, 5 picks of the peers")
     options = parser.parse_args()
+    benchmark.set_threads(options.threads)
+    report = benchmark.Report(options)
     images, repeats, part = (20, 2, 5) if options.quick else (options.images, options.repeats, options.part)
-    torch.set_num_threads(options.threads)
-    threadpool_limits(options.threads)
 
     points = torch.from_numpy(np.load(options.features)) if options.features else make(images, 1536)
     if options.dim:
@@ -94,31 +87,28 @@ def main() -> None:
         points = torch.cat([block @ projection for block in points.split(8192)])
     n, d = points.shape
     size = int(n * options.ratio)
-    print(f"{n} points, {d} dimensions, {size} picks, {options.threads} threads")
+    report.say(f"{n} points, {d} dimensions, {size} picks, {options.threads} thread(s); medians of {repeats}")
 
-    peers: dict[str, Callable[[torch.Tensor, int], list[int]]] = {"patchcore-inspection": patchcore_inspection}
-    try:
-        import_module("anomalib.models.components")
-        peers["anomalib"] = anomalib
-    except ImportError:
-        print("anomalib: not installed (pip install 'adbench[peers]')")
+    def products(turn: int) -> float:
+        tile, centers = points[:256].numpy(), points[:1024].numpy()
+        took = benchmark.seconds(lambda: [tile @ centers.T for _ in range(50)])
+        return took / 50 * n * size / (len(tile) * len(centers))
 
+    def scaled(select: Select) -> benchmark.Contestant:
+        def run(turn: int) -> float:
+            few = benchmark.seconds(lambda: select(points, 1))
+            return (benchmark.seconds(lambda: select(points, part + 1)) - few) / part * size
+
+        return run
+
+    peers = {"patchcore-inspection": patchcore_inspection, **report.peers({"anomalib": anomalib})}
     greedy(points[:5000], 50)  # loads the compiled loops
-    tile, centers = points[:256].numpy(), points[:1024].numpy()
-    taken: dict[str, list[float]] = {}
-    for _ in range(repeats):  # in turns, so that a busy machine is busy for all
-        taken.setdefault("adbench", []).append(seconds(lambda: greedy(points, size)))
-        products = n * size / (len(tile) * len(centers))
-        limit = seconds(lambda: [tile @ centers.T for _ in range(50)]) / 50 * products
-        taken.setdefault("products of all pairs (scaled)", []).append(limit)
-        for name, run in peers.items():
-            few = seconds(lambda run=run: run(points, 1))
-            many = seconds(lambda run=run: run(points, part + 1))
-            taken.setdefault(f"{name} (scaled)", []).append((many - few) / part * size)
-    medians = {name: statistics.median(values) for name, values in taken.items()}
-    for name, median in medians.items():
-        print(f"{name:35} {median:10.2f} s   {median / medians['adbench']:8.1f} x")
-    print(f"ratio: {medians['patchcore-inspection (scaled)'] / medians['adbench']:.1f}")
+    contestants: dict[str, benchmark.Contestant] = {"adbench": lambda turn: greedy(points, size)}
+    contestants["products of all pairs"] = products
+    contestants |= {name: scaled(select) for name, select in peers.items()}
+    medians = benchmark.in_turns(contestants, repeats, options.threads, warm_up=True)
+    report.table(medians, "adbench", dict.fromkeys([*peers, "products of all pairs"], "scaled"))
+    report.finish(medians["patchcore-inspection"] / medians["adbench"])
 
 
 if __name__ == "__main__":

@@ -4,22 +4,22 @@ A coreset of the features is the bank, as in PatchCore. The plain product is num
 a running minimum: what is reached without pruning.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 
+import benchmark
 import numpy as np
 import torch
 from bench_coreset import make
-from threadpoolctl import threadpool_limits
 
 from adbench.coreset import greedy
 from adbench.neighbors import Neighbors
 from adbench.projection import gaussian
 
+Search = Callable[[torch.Tensor], object]
+"""Is given (784, d) queries."""
 
-def plain_product(bank: torch.Tensor) -> Callable[[torch.Tensor], object]:
+
+def plain_product(bank: torch.Tensor) -> Search:
     rows = bank.numpy()
     squares = np.einsum("ij,ij->i", rows, rows)
 
@@ -35,7 +35,7 @@ def plain_product(bank: torch.Tensor) -> Callable[[torch.Tensor], object]:
     return search
 
 
-def faiss_flat(bank: torch.Tensor, k: int, threads: int) -> Callable[[torch.Tensor], object]:
+def faiss_flat(bank: torch.Tensor, k: int, threads: int) -> Search:
     import faiss
 
     faiss.omp_set_num_threads(threads)
@@ -44,14 +44,14 @@ def faiss_flat(bank: torch.Tensor, k: int, threads: int) -> Callable[[torch.Tens
     return lambda queries: index.search(queries.numpy(), k)
 
 
-def scikit_learn(bank: torch.Tensor, k: int) -> Callable[[torch.Tensor], object]:
+def scikit_learn(bank: torch.Tensor, k: int) -> Search:
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(bank.numpy())
     return lambda queries: index.kneighbors(queries.numpy())
 
 
-def anomalib(bank: torch.Tensor, k: int) -> Callable[[torch.Tensor], object]:
+def anomalib(bank: torch.Tensor, k: int) -> Search:
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
     model = PatchcoreModel.__new__(PatchcoreModel)  # its search alone, without a backbone
@@ -60,26 +60,17 @@ def anomalib(bank: torch.Tensor, k: int) -> Callable[[torch.Tensor], object]:
     return lambda queries: model.nearest_neighbors(queries, k)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = benchmark.parser(__doc__, quick="20 images, 3 repeats, bank of 1638", repeats=10)
     parser.add_argument("--features", help="a .npy file of (n, d) float32 patches to select the bank from")
     parser.add_argument("--queries", help="a .npy file of (q, d) float32 test patches, 784 per image")
     parser.add_argument("--images", type=int, default=209, help="synthetic images; 209 is MVTec's bottle")
     parser.add_argument("--bank", type=int, nargs="+", default=[1638, 16384], help="sizes of the bank")
     parser.add_argument("--k", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="20 images, 3 repeats, bank of 1638")
     options = parser.parse_args()
+    benchmark.set_threads(options.threads)
+    report = benchmark.Report(options)
     images, repeats, sizes = (20, 3, [1638]) if options.quick else (options.images, options.repeats, options.bank)
-    torch.set_num_threads(options.threads)
-    threadpool_limits(options.threads)
 
     features = torch.from_numpy(np.load(options.features, mmap_mode="r+")) if options.features else make(images, 1536)
     tests = torch.from_numpy(np.load(options.queries)) if options.queries else make(repeats, 1536, seed=1)
@@ -87,39 +78,38 @@ def main() -> None:
     projection = gaussian(d, min(d, 128), 0)
     order = greedy(torch.cat([block @ projection for block in features.split(8192)]), max(sizes)).indices
 
+    def queries(turn: int) -> torch.Tensor:
+        first = turn * 784 % len(tests)
+        return tests[first : first + 784]
+
     for size in sizes:
         bank = features[torch.from_numpy(order[:size])]
-        build = seconds(lambda bank=bank: Neighbors(bank))
+        build = benchmark.seconds(lambda bank=bank: Neighbors(bank))
         index = Neighbors(bank)
-        print(f"bank {size} x {d}, k {k}, {options.threads} threads; built in {build:.2f} s, {index.nbytes >> 20} MB")
-        searches: dict[str, Callable[[torch.Tensor], object]] = {
-            "adbench": lambda queries, index=index: index.search(queries, k),
+        report.say(
+            f"bank {size} x {d}, k {k}, {options.threads} thread(s), medians of {repeats}; "
+            f"built in {build:.2f} s, {index.nbytes >> 20} MB"
+        )
+        searches: dict[str, Search] = {
+            "adbench": lambda rows, index=index: index.search(rows, k),
             "plain product": plain_product(bank),
-            "torch.cdist": lambda queries, bank=bank: torch.cdist(queries, bank).topk(k, largest=False),
+            "torch.cdist": lambda rows, bank=bank: torch.cdist(rows, bank).topk(k, largest=False),
         }
-        makers: dict[str, Callable[[], Callable[[torch.Tensor], object]]] = {
-            "anomalib": lambda bank=bank: anomalib(bank, k),
-            "faiss": lambda bank=bank: faiss_flat(bank, k, options.threads),
-            "scikit-learn": lambda bank=bank: scikit_learn(bank, k),
-        }
-        for name, maker in makers.items():
-            try:
-                searches[name] = maker()
-            except ImportError:
-                print(f"{name}: not installed (pip install 'adbench[peers]')")
-        taken: dict[str, list[float]] = {name: [] for name in searches}
-        for i in range(-1, repeats):  # in turns, so that a busy machine is busy for all; the first round warms up
-            for name, search in searches.items():
-                start = max(i, 0) * 784 % len(tests)
-                took = seconds(lambda search=search, start=start: search(tests[start : start + 784]))
-                if i >= 0:
-                    taken[name].append(took)
-        medians = {name: statistics.median(values) for name, values in taken.items()}
-        for name, median in medians.items():
-            print(f"{name:20} {median * 1e3:8.1f} ms   {median / medians['adbench']:6.1f} x")
-    rival = "anomalib" if "anomalib" in medians else "plain product"
-    print(f"bank {sizes[-1]}, against {rival}:")
-    print(f"ratio: {medians[rival] / medians['adbench']:.1f}")
+        searches |= report.peers(
+            {
+                "anomalib": lambda bank=bank: anomalib(bank, k),
+                "faiss": lambda bank=bank: faiss_flat(bank, k, options.threads),
+                "scikit-learn": lambda bank=bank: scikit_learn(bank, k),
+            }
+        )
+        calls = {name: lambda turn, search=search: search(queries(turn)) for name, search in searches.items()}
+        medians = benchmark.in_turns(calls, repeats, options.threads, warm_up=True)
+        report.table(medians, "adbench")
+        report.figures |= {benchmark.key("bank", size, name, "s"): value for name, value in medians.items()}
+    ours, rival = medians["adbench"], "anomalib" if "anomalib" in medians else "plain product"
+    report.figures["products_over_adbench"] = medians["plain product"] / ours
+    report.say(f"bank {sizes[-1]}, against {rival}:")
+    report.finish(medians[rival] / ours)
 
 
 if __name__ == "__main__":

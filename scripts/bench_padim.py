@@ -8,20 +8,17 @@ memory-mapped as the feature cache leaves them, and scores one.
 """
 
 import argparse
-import statistics
-import subprocess
-import sys
+import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import benchmark
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.spatial.distance import mahalanobis
-from threadpoolctl import threadpool_limits
 
 from adbench import patches, projection
 from adbench.core import Features
@@ -30,25 +27,9 @@ from adbench.machine import peak_memory
 from adbench.methods.padim import PaDiM
 from adbench.patches import AnomalyMap
 
-SHAPES = ((256, 56), (512, 28), (1024, 14))
 RIDGE = 0.01 + 1e-5  # anomalib adds both
 SHARE = 16  # the loops over positions run on one in so many
-
-
-def make(n: int, seed: int) -> list[torch.Tensor]:
-    """Each layer a random mixture of 64 smooth maps per image, as correlated as a network's channels, and noise."""
-    generator = torch.Generator().manual_seed(seed)
-    mixing = torch.Generator().manual_seed(99)
-    maps = []
-    for channels, edge in SHAPES:
-        mixture = torch.randn(channels, 64, generator=mixing) * torch.logspace(0, -2, 64)
-        layer = torch.empty(n, channels, edge, edge)
-        for image in layer:
-            smooth = F.interpolate(torch.randn(1, 64, 7, 7, generator=generator), (edge, edge), mode="bicubic")
-            image[:] = F.conv2d(smooth, mixture[:, :, None, None])[0]
-            image += 0.02 * torch.randn(image.shape, generator=generator)
-        maps.append(layer.relu_())
-    return maps
+LOOPS = f"loops, 1 / {SHARE} run and scaled"
 
 
 class _Ours:
@@ -100,100 +81,91 @@ class _Loops:
         return torch.cat(stacked).flatten(2).numpy()
 
     def fit(self, maps: list[torch.Tensor]) -> float:
+        start = time.perf_counter()
         rows = self.embed(maps)
         self.mean = rows.mean(axis=0)
         self.covariances = {}
-        start = time.perf_counter()
+        looped = time.perf_counter()
         for p in range(0, rows.shape[2], SHARE):
             self.covariances[p] = np.cov(rows[:, :, p], rowvar=False) + RIDGE * np.identity(rows.shape[1])
         self.bytes = 4 * rows.shape[1] ** 2 * rows.shape[2]
-        return (time.perf_counter() - start) * (SHARE - 1)
+        return looped - start + SHARE * (time.perf_counter() - looped)
 
     def score(self, maps: list[torch.Tensor]) -> float:
-        rows = self.embed(maps)
         start = time.perf_counter()
+        rows = self.embed(maps)
+        looped = time.perf_counter()
         self.distances = {}
         for p, covariance in self.covariances.items():
             inverse = np.linalg.inv(covariance)
             self.distances[p] = [mahalanobis(row, self.mean[:, p], inverse) for row in rows[:, :, p]]
-        return (time.perf_counter() - start) * (SHARE - 1)
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """Of one call, with what the call says that it left out."""
-    start = time.perf_counter()
-    left_out = run()
-    return time.perf_counter() - start + (left_out if isinstance(left_out, float) else 0.0)
+        return looped - start + SHARE * (time.perf_counter() - looped)
 
 
 def compare(options: argparse.Namespace) -> None:
-    train, test = make(options.images, 0), make(8, 1)
-    contestants: dict[str, Any] = {"adbench": _Ours(options.dims)}
-    try:
-        contestants["anomalib"] = _Anomalib(options.dims)
-    except ImportError:
-        print("anomalib is not installed; pip install 'adbench[peers]'")
-    loops = contestants[f"numpy.linalg.inv loops, 1 / {SHARE} run and scaled"] = _Loops(options.dims)
-    times: dict[str, list[list[float]]] = {name: [[], [], []] for name in contestants}
-    for repeat in range(options.repeats):
-        for name, contestant in contestants.items():
-            if repeat and not isinstance(contestant, _Ours):
-                continue  # a minute each; one reading is enough beside the ratio
-            fit, one, eight = times[name]
-            fit.append(seconds(lambda c=contestant: c.fit(train)))
-            for _ in range(3):
-                eight.append(seconds(lambda c=contestant: c.score(test)))
-                one.append(seconds(lambda c=contestant: c.score([m[:1] for m in test])))
-    print(f"{options.images} images, {options.dims} of 1792 dims, threads {options.threads}; medians")
-    for name, readings in times.items():
-        fit, one, eight = map(statistics.median, readings)
-        print(f"{name}: fit {fit:.2f} s, score {1e3 * one:.0f} ms, 8 images {1e3 * eight:.0f} ms", end="")
-        print(f", state {contestants[name].bytes / 1e9:.2f} GB")
+    report = benchmark.Report(options)
+    train, test = benchmark.smooth_maps(options.images, 0), benchmark.smooth_maps(8, 1)
+    one = [m[:1] for m in test]
+    peers = report.peers({"anomalib": lambda: _Anomalib(options.dims)})
+    loops = _Loops(options.dims)
+    contestants: dict[str, Any] = {"adbench": _Ours(options.dims), **peers, LOOPS: loops}
+    dear = [name for name in contestants if name != "adbench"]  # a minute each; one reading is enough beside the ratio
+    report.say(f"{options.images} images, {options.dims} of 1792 dims, {options.threads} thread(s), medians")
+    fits: dict[str, float] = {}
+    for what, repeats, run in (
+        ("fit", options.repeats, lambda c: c.fit(train)),
+        ("8 images", 3 * options.repeats, lambda c: c.score(test)),
+        ("one image", 3 * options.repeats, lambda c: c.score(one)),
+    ):
+        calls = {name: lambda turn, c=c, run=run: run(c) for name, c in contestants.items()}
+        medians = benchmark.in_turns(calls, repeats, options.threads, once=dear)
+        report.table({f"{what}, {name}": value for name, value in medians.items()}, f"{what}, adbench")
+        fits = fits or medians
+    for name, contestant in contestants.items():
+        report.say(f"state, {name}: {contestant.bytes / 1e9:.2f} GB")
+        report.figures[benchmark.key("state", name, "bytes")] = contestant.bytes
     loops.score(test)
     exact = np.array(list(loops.distances.values())).T
-    for name in list(contestants)[:-1]:
+    for name in ("adbench", *peers):
         got = contestants[name].score(test).reshape(len(exact), -1)[:, ::SHARE]
-        print(f"{name}: distances within {np.abs(got / exact - 1).max():.1e} of the loops, which run in float64")
-    if "anomalib" in contestants:
-        print(f"ratio: {statistics.median(times['anomalib'][0]) / statistics.median(times['adbench'][0]):.1f}")
+        report.say(f"{name}: distances within {np.abs(got / exact - 1).max():.1e} of the loops, which run in float64")
+    report.finish(fits["anomalib"] / fits["adbench"] if peers else None)
 
 
 def memory(options: argparse.Namespace) -> None:
     """Write features of many images, then measure a fresh process that only knows the files."""
+    report = benchmark.Report(options)
     with tempfile.TemporaryDirectory() as folder:
-        for layer, (channels, edge) in enumerate(SHAPES):
-            path = Path(folder, f"{layer}.npy")
-            array = np.lib.format.open_memmap(path, "w+", np.float32, (options.images, channels, edge, edge))
-            for i in range(0, options.images, 16):
-                array[i : i + 16] = make(min(16, options.images - i), i)[layer].numpy()
-        threads = str(options.threads)
-        subprocess.run([sys.executable, __file__, "--child", folder, "--threads", threads], check=True)
+        benchmark.write_smooth_maps(Path(folder), options.images)
+        done = benchmark.run_process(__file__, "--child", folder, "--threads", options.threads)
+    for line in done.output.splitlines()[:-1]:
+        report.say(line)
+    report.figures |= benchmark.last_json(done.output)
+    report.finish(None)
 
 
 def child(options: argparse.Namespace) -> None:
     def peak() -> str:
-        return f"{peak_memory() / 1e9:.2f} GB"
+        return f"peak {peak_memory() / 1e9:.2f} GB"
 
-    print(f"imports                peak {peak()}")
-    maps = [torch.from_numpy(np.load(Path(options.child, f"{i}.npy"), mmap_mode="c")) for i in range(len(SHAPES))]
-    normal = Features(maps, None, (224, 224), source="random")
+    print(f"imports                {peak()}")
+    normal = Features(benchmark.read_maps(Path(options.child), [1, 2, 3]), None, (224, 224), source="random")
     method = PaDiM(reduction="none")
-    print(f"fit of {len(normal)} images {seconds(lambda: method.fit(normal)):6.1f} s  peak {peak()}")
-    print(f"score of one image {seconds(lambda: method.score(normal[:1])):6.1f} s  peak {peak()}")
+    fit = benchmark.seconds(lambda: method.fit(normal))
+    print(f"all 1792 channels of {len(normal)} images, {options.threads} thread(s): fit {fit:.1f} s, {peak()}")
+    score = benchmark.seconds(lambda: method.score(normal[:1]))
+    print(f"score of one image {score:.1f} s, {peak()}")
+    print(json.dumps({"fit_s": fit, "score_s": score, "peak_bytes": peak_memory()}))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = benchmark.parser(__doc__, quick="24 images, 50 dims", repeats=3)
     parser.add_argument("--dims", type=int, default=550)
     parser.add_argument("--images", type=int, help="209 is MVTec's bottle; 391, hazelnut, with --memory")
-    parser.add_argument("--repeats", type=int, default=3, help="of adbench; the peers run once")
-    parser.add_argument("--quick", action="store_true", help="24 images, 50 dims")
     parser.add_argument("--memory", action="store_true", help="peak memory of reduction=none")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    threadpool_limits(options.threads)
+    benchmark.set_threads(options.threads)
     options.images = 24 if options.quick else options.images or (391 if options.memory else 209)
     options.dims = 50 if options.quick else options.dims
     if options.child:

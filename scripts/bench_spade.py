@@ -6,29 +6,25 @@ layers on MVTec's bottle. Contestants take turns. The peers' cost is exactly lin
 they run on a part of it and are scaled to the whole; adbench, whose cost depends on the features, runs on all of it.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 
+import benchmark
 import numpy as np
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
 
 from adbench.core import Features
 from adbench.fitting import state_bytes
 from adbench.methods.spade import SPADE
 from adbench.timing import stages
 
-SHAPES = ((256, 56), (512, 28), (1024, 14))
 Compare = Callable[[torch.Tensor, torch.Tensor], object]
 """Compares a test image (c, h, w) with positions of the gallery (p, c)."""
 
 
 def make(n: int, seed: int) -> Features:
     maps = []
-    for channels, edge in SHAPES:
+    for channels, edge in benchmark.SHAPES:
         draw, network = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(channels)
         fields = F.interpolate(torch.randn(n, 8, edge // 4, edge // 4, generator=draw), (edge, edge), mode="bicubic")
         first = torch.randn(channels, 8, 1, 1, generator=network)
@@ -71,45 +67,41 @@ PEERS: dict[str, tuple[Compare, int]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = benchmark.parser(__doc__, quick="K = 5 of 8 training images, 3 repeats", repeats=5)
     parser.add_argument("--train", type=int, default=60, help="training images; 50 of them make the gallery")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="K = 5 of 8 training images, 3 repeats")
     options = parser.parse_args()
+    benchmark.set_threads(options.threads)
+    report = benchmark.Report(options)
     n, k, repeats = (8, 5, 3) if options.quick else (options.train, 50, options.repeats)
-    torch.set_num_threads(options.threads)
-    threadpool_limits(options.threads)
     normal, test = make(n, 0), make(repeats + 1, 1)
-
-    start = time.perf_counter()
-    spade = SPADE(k=k).fit(normal)
-    fit = time.perf_counter() - start
+    spade = SPADE(k=k)
+    fit = benchmark.seconds(lambda: spade.fit(normal))
     spade.score(test[repeats:])  # loads the compiled loops
 
-    taken: dict[str, list[float]] = {"adbench": []}
-    for i in range(repeats):
+    def ours(turn: int) -> float:
         with stages() as inside:
-            spade.score(test[i : i + 1])
-        taken["adbench"].append(inside["distance"])
-        for name, (compare, most) in PEERS.items():
+            spade.score(test[turn : turn + 1])
+        return inside["distance"]
+
+    def scaled(compare: Compare, most: int) -> benchmark.Contestant:
+        def run(turn: int) -> float:
             seconds = 0.0
             for maps, trained in zip(test.maps, normal.maps, strict=True):
                 positions = trained[0].flatten(1).T.contiguous()
                 part = positions[:most]
-                start = time.perf_counter()
-                compare(maps[i], part)
-                seconds += (time.perf_counter() - start) * k * len(positions) / len(part)
-            taken.setdefault(name, []).append(seconds)
+                took = benchmark.seconds(lambda image=maps[turn], part=part: compare(image, part))
+                seconds += took * k * len(positions) / len(part)
+            return seconds
 
-    print(f"{n} training images, K = {k}, {options.threads} thread(s), medians of {repeats}")
+        return run
+
+    contestants = {"adbench": ours, **{name: scaled(*peer) for name, peer in PEERS.items()}}
+    medians = benchmark.in_turns(contestants, repeats, options.threads)
+    report.say(f"one image, {n} training images, K = {k}, {options.threads} thread(s), medians of {repeats}")
     maps = sum(m.nbytes for m in normal.maps)
-    print(f"fit {fit:.2f} s, state {state_bytes(spade) / 1e6:.0f} MB, of which {maps / 1e6:.0f} are the features' own")
-    medians = {name: statistics.median(values) for name, values in taken.items()}
-    for name, value in medians.items():
-        note = "" if name == "adbench" else f"scaled; adbench is {value / medians['adbench']:.1f} times faster"
-        print(f"{name:16} {value:9.3f} s per image   {note}")
-    print(f"ratio: {medians['SPADE-pytorch'] / medians['adbench']:.0f}")
+    report.say(f"fit {fit:.2f} s, state {state_bytes(spade) / 1e6:.0f} MB, of which {maps / 1e6:.0f} the features' own")
+    report.table(medians, "adbench", dict.fromkeys(PEERS, "scaled"))
+    report.finish(medians["SPADE-pytorch"] / medians["adbench"])
 
 
 if __name__ == "__main__":

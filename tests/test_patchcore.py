@@ -10,6 +10,7 @@ from adbench.core import AdbenchError, Features, NotFittedError
 from adbench.fitting import ask
 from adbench.memo import Memo
 from adbench.methods.patchcore import PatchCore, official_embedding
+from adbench.neighbors import Neighbors
 from adbench.patches import AnomalyMap
 
 
@@ -90,6 +91,23 @@ def test_kept_searches_give_the_scores_of_a_fresh_search(tmp_path):
             torch.testing.assert_close(kept.images, fresh.images, rtol=1e-6, atol=0)
             torch.testing.assert_close(kept.maps, fresh.maps, rtol=1e-6, atol=1e-6)
     assert len(list(tmp_path.glob("neighbors-*.memo"))) == 1
+
+
+def test_a_second_k_makes_one_search_serve_all_of_a_sweep(tmp_path, monkeypatch):
+    searched = []
+    search = Neighbors.search
+
+    def spy(self, queries, k=1, known=None):
+        searched.append((len(self.bank), k, known and known[1]))
+        return search(self, queries, k, known)
+
+    monkeypatch.setattr(Neighbors, "search", spy)
+    memo = Memo(tmp_path)
+    normal, test = features(7, 0, memo, "normal"), features(4, 1, memo, "test")
+    for ratio in (0.1, 0.5):
+        for k in (1, 3, 5, 9):
+            PatchCore(ratio=ratio, k=k).fit(normal).score(test)
+    assert searched == [(25, 1, None), (25, 9, None), (126, 9, 25)]
 
 
 def test_k_averages_the_nearest_for_the_map_unless_map_k_says_otherwise():

@@ -23,6 +23,10 @@ BLOCK = 80 * 10**6
 """Bytes of patches embedded at a time, so that those of a whole set never exist at once; 16 images of WideResNet50."""
 
 
+SEVERAL = 9
+"""Neighbours that are found for all k of a sweep: anomalib's b, the largest that the reports and public code ask for."""
+
+
 @dataclass(config=STRICT)
 class PatchCore:
     """Distance of each patch to its nearest neighbours in a coreset of normal patches."""
@@ -284,23 +288,26 @@ class PatchCore:
         """The k nearest bank items of every test patch, ascending: (n h w, k) distances and places in the bank.
 
         Kept with the features per order of picks, bank size and k: a larger bank of the same order searches only what it
-        has more, a smaller k takes its part.
+        has more, a smaller k takes its part. Where a second k is asked, more are to be expected: ``SEVERAL`` are found at
+        once, there and for other banks of the order.
         """
         k, size = max(self.k, self.map_k or 1), len(self.bank_)
         if k > size:
             raise AdbenchError(f"k {k} is larger than the bank of {size} patches; lower method.k or raise method.ratio")
 
         def search(known: Arrays) -> Arrays:
-            smaller = max((m for m, kept_k in _searched(known) if m < size and kept_k >= k), default=0)
+            several = any(m == size or kept_k >= SEVERAL for m, kept_k in _searched(known))
+            wanted = min(size, max(k, SEVERAL)) if several else k
+            smaller = max((m for m, kept_k in _searched(known) if m < size and kept_k >= wanted), default=0)
             found = []
             done = 0
             for block in self._blocks(test):
                 with stage("embed"):
                     queries = self._embed(block)
                 rows = slice(done, done + len(queries))
-                before = (torch.from_numpy(known[f"{smaller}.rows"][rows, :k]), smaller) if smaller else None
+                before = (torch.from_numpy(known[f"{smaller}.rows"][rows, :wanted]), smaller) if smaller else None
                 with stage("distance"):
-                    found.append(self.neighbors_.search(queries, k, known=before))
+                    found.append(self.neighbors_.search(queries, wanted, known=before))
                 done += len(queries)
             distances, nearest = (torch.cat(part).numpy() for part in zip(*found, strict=True))
             return {**known, f"{size}.distances": distances, f"{size}.rows": nearest}

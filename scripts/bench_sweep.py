@@ -1,0 +1,97 @@
+"""What a sweep costs beside the dearest of its jobs alone: whole processes, start to table, features kept before.
+
+PatchCore over five coresets and four k (20 jobs in one process), and CRD over the five lambdas of its table 3. Both sides
+begin with copies of the same kept features and nothing else, and leave out what every job measures anew, whatever others
+have done: time per image, and pictures. ``--defaults`` puts these in. ``--cold`` keeps no features before. ``--data`` adds
+``adbench reproduce crd_table3`` on bottle beside one of its members.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import benchmark
+from bench_run import BARE, WEIGHTS, Place, prepare
+
+COMMAND = ("-c", "from adbench.cli import main; main()")
+IMAGES = (100, 40)
+"""Drawn training and test images."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A command of many jobs, and that of the dearest of them."""
+
+    all: Sequence[str]
+    dearest: Sequence[str]
+
+
+COVER = Sweep(
+    ["run", "-m", "method=patchcore", "method.ratio=0.01,0.1,0.25,0.5,0.75", "method.k=1,3,5,9"],
+    ["run", "method=patchcore", "method.ratio=0.75", "method.k=9"],
+)
+LAMBDAS = Sweep(["run", "-m", "method=crd", "method.lambda_=0.1,1,3,5,10"], ["run", "method=crd", "method.lambda_=5"])
+TABLE = Sweep(["reproduce", "crd_table3"], ["run", "experiment=crd_table3", "method.lambda_=5"])
+
+
+def measure(sweep: Sweep, words: Sequence[str], folder: Path, cold: bool) -> tuple[float, float]:
+    """Seconds of the whole sweep and of its dearest member; both fill a cache of their own."""
+    taken = []
+    for command in (sweep.all, sweep.dearest):
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            if not cold:
+                shutil.copytree(folder / "kept" / "features", Path(name, "features"), copy_function=os.link)
+            places = [f"cache={name}", f"results={name}/results"]
+            taken.append(benchmark.run_process(*COMMAND, *command, *words, *places).seconds)
+    return taken[0], taken[1]
+
+
+def keep_features(words: Sequence[str], folder: Path, experiment: Sequence[str] = ()) -> None:
+    """Extract once what the sweeps read."""
+    start = ["run", *experiment, *words, *BARE, f"cache={folder / 'kept'}", f"results={folder / 'first'}"]
+    benchmark.run_process(*COMMAND, *start)
+
+
+def main() -> None:
+    parser = benchmark.parser(__doc__, quick="20 training images, 10 test images")
+    parser.add_argument("--defaults", action="store_true", help="with time per image, pictures and threshold")
+    parser.add_argument("--cold", action="store_true", help="no features are kept before")
+    parser.add_argument("--data", type=Path, help="a folder that holds MVTec's bottle; else drawn images of 256 pixels")
+    options = parser.parse_args()
+    benchmark.pin(options.threads)
+    report = benchmark.Report(options)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        place = prepare(folder, options.data, *((20, 10) if options.quick else IMAGES), options.quick)
+        ratio = compare(options, report, place, folder)
+    report.finish(ratio)
+
+
+def compare(options: argparse.Namespace, report: benchmark.Report, place: Place, folder: Path) -> float:
+    """All sweeps; how many times its dearest member PatchCore's costs."""
+    backbone = ["backbone=wide_resnet50", f"backbone.weights={folder / WEIGHTS}"]
+    words = [*place.words(), *backbone, f"threads={options.threads}"]
+    settings = [*words, *([] if options.defaults else BARE)]
+    sweeps = {"patchcore": COVER, "crd": LAMBDAS, **({"reproduce crd_table3": TABLE} if options.data else {})}
+    if not options.cold:
+        keep_features(words, folder)
+        if options.data:
+            keep_features(words, folder, ["experiment=crd_table3"])
+    state = "not kept" if options.cold else "kept"
+    report.say(f"features {state}, {options.threads} thread(s); seconds of whole processes")
+    for name, sweep in sweeps.items():
+        everything, dearest = measure(sweep, settings, folder, options.cold)
+        times = everything / dearest
+        report.say(f"{name:22} sweep {everything:8.1f} s, its dearest member {dearest:8.1f} s, {times:5.2f} times")
+        report.figures[benchmark.key(name, "s")] = everything
+        report.figures[benchmark.key(name, "dearest_s")] = dearest
+        report.figures[benchmark.key(name, "times")] = times
+    return report.figures["patchcore_times"]
+
+
+if __name__ == "__main__":
+    main()
