@@ -20,7 +20,7 @@ from adbench.core import AdbenchError
 from adbench.files import write_whole
 
 if TYPE_CHECKING:
-    from adbench.tables import Table
+    from adbench.reports.tables import Table
 
 GROUPS = {"datasets": "dataset", "geometries": "geometry", "backbones": "backbone", "methods": "method"}
 LISTED = (*GROUPS, "experiments", "tables")
@@ -212,7 +212,7 @@ def _complete(words: list[str]) -> int:
 
 
 def _reproduce(name: str, overrides: list[str]) -> int:
-    from adbench.reproduce import reproduce
+    from adbench.reports.reproduce import reproduce
 
     done = reproduce(name, overrides, sys.stderr.isatty(), _say)
     _show(done.table, overrides)
@@ -223,7 +223,7 @@ def _reproduce(name: str, overrides: list[str]) -> int:
 
 def _tables(names: list[str], overrides: list[str]) -> int:
     from adbench.records import load_all
-    from adbench.tables import results_folder, table
+    from adbench.reports.tables import results_folder, table
 
     for name in names:
         records = load_all(results_folder(name, overrides) / "records")
@@ -232,8 +232,9 @@ def _tables(names: list[str], overrides: list[str]) -> int:
 
 
 def _show(built: "Table", overrides: list[str]) -> None:
-    from adbench import plots, table_text
-    from adbench.tables import results_folder
+    from adbench.reports import plots
+    from adbench.reports import text as table_text
+    from adbench.reports.tables import results_folder
 
     folder = results_folder(built.name, overrides)
     written = table_text.write(built, folder / "published")
@@ -244,8 +245,8 @@ def _show(built: "Table", overrides: list[str]) -> None:
 
 
 def _compare(sides: list[str], overrides: list[str]) -> int:
-    from adbench.compare import compare, to_markdown
     from adbench.records import load_all
+    from adbench.reports.compare import compare, to_markdown
 
     folder = _results(overrides) / "records"
     print(to_markdown(compare(sides[0], sides[1], folder, load_all(folder))))
@@ -253,8 +254,8 @@ def _compare(sides: list[str], overrides: list[str]) -> int:
 
 
 def _claims(overrides: list[str]) -> int:
-    from adbench.claims import judge, load_claims, to_markdown
     from adbench.records import load_all
+    from adbench.reports.claims import judge, load_claims, to_markdown
 
     results = _results(overrides)
     records = load_all(results / "records")
@@ -265,9 +266,9 @@ def _claims(overrides: list[str]) -> int:
 
 
 def _plot(sides: list[str], results: Path) -> int:
-    from adbench import plots
-    from adbench.compare import select
     from adbench.records import load_all
+    from adbench.reports import plots
+    from adbench.reports.compare import select
 
     folder = results / "records"
     records = load_all(folder)
@@ -312,7 +313,7 @@ def _list(what: str | None, overrides: list[str]) -> int:
 
 def _about_tables(overrides: list[str]) -> list[tuple[str, str]]:
     from adbench.records import load_all
-    from adbench.tables import overview, results_folder
+    from adbench.reports.tables import overview, results_folder
 
     folder = results_folder(choices("table")[0], overrides) / "records"
     records = load_all(folder) if any(folder.glob("*.json")) else []

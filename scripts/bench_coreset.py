@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from adbench.coreset import greedy
-from adbench.projection import gaussian
+from adbench.kernels.coreset import greedy
+from adbench.kernels.projection import gaussian
 
 Select = Callable[[torch.Tensor, int], list[int]]
 """Picks so many of (n, d) points."""

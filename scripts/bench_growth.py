@@ -92,8 +92,8 @@ def selection(folder: Path, n: int) -> Found:
     import numpy as np
     import torch
 
-    from adbench.coreset import greedy
-    from adbench.projection import gaussian
+    from adbench.kernels.coreset import greedy
+    from adbench.kernels.projection import gaussian
 
     rows, matrix = torch.from_numpy(np.load(folder / "rows.npy", mmap_mode="c")), gaussian(1536, 128, 0)
     points = torch.cat([block @ matrix for block in rows[: n * QUERIES].split(8192)])
@@ -109,7 +109,7 @@ def search(folder: Path, n: int) -> Found:
     import torch
     from bench_coreset import make
 
-    from adbench.neighbors import Neighbors
+    from adbench.kernels.neighbors import Neighbors
 
     bank = torch.from_numpy(np.load(folder / "rows.npy", mmap_mode="r")[np.load(folder / f"picks-{n}.npy")])
     queries = make(2, 1536, seed=10**6)
@@ -178,7 +178,7 @@ def draw(figures: dict[str, float], threads: int, folder: Path) -> list[Path]:
     """Seconds and memory over training images, from the figures alone: growth.png and growth.svg."""
     from matplotlib.figure import Figure
 
-    from adbench import plots
+    from adbench.reports import plots
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from bench_coreset import make
 
-from adbench.coreset import greedy
-from adbench.neighbors import Neighbors
-from adbench.projection import gaussian
+from adbench.kernels.coreset import greedy
+from adbench.kernels.neighbors import Neighbors
+from adbench.kernels.projection import gaussian
 
 Search = Callable[[torch.Tensor], object]
 """Is given (784, d) queries."""

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial.distance import mahalanobis
 
-from adbench import patches, projection
+from adbench import patches
 from adbench.core import Features
 from adbench.fitting import state_bytes
+from adbench.kernels import projection
 from adbench.machine import peak_memory
 from adbench.methods.padim import PaDiM
 from adbench.patches import AnomalyMap

@@ -5,8 +5,8 @@ import io
 import numpy as np
 
 from adbench import records
-from adbench.matching import setting
 from adbench.records import ImageScore, Record
+from adbench.reports.matching import setting
 from adbench.statistics import pixel_pairs
 
 NORMAL, ANOMALOUS = 15, 25

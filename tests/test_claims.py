@@ -6,7 +6,7 @@ import pytest
 from made_records import made, saved
 
 import adbench
-from adbench.claims import _of_difference, judge, load_claims, to_markdown
+from adbench.reports.claims import _of_difference, judge, load_claims, to_markdown
 from adbench.statistics import Difference
 
 LITE = "backbone=efficientnet_lite0"
@@ -29,7 +29,7 @@ def both(folder, name, gaps, extra=LITE, **sides):
 
 
 def test_every_claim_has_a_test_and_its_printed_values():
-    with (Path(adbench.__file__).parent / "published" / "claims.csv").open(newline="") as file:
+    with (Path(adbench.__file__).parent / "reports" / "published" / "claims.csv").open(newline="") as file:
         assert [line["id"] for line in csv.DictReader(file)] == list(CLAIMS)
     assert CLAIMS["crd_time"].printed == (1.0, 274.0)
     assert all(claim.test.b or claim.test.missing for claim in CLAIMS.values())

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from made_records import made, saved
 
-from adbench.compare import compare, in_words, over_seeds, to_markdown
 from adbench.core import AdbenchError
 from adbench.records import load_scores
+from adbench.reports.compare import compare, in_words, over_seeds, to_markdown
 from adbench.statistics import Difference, PixelPairs, mean_difference, paired_auroc, paired_bootstrap
 
 LITE = "backbone=efficientnet_lite0"

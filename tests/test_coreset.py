@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from adbench import coreset
 from adbench.core import AdbenchError
-from adbench.coreset import greedy, official_start, random_subset
+from adbench.kernels import coreset
+from adbench.kernels.coreset import greedy, official_start, random_subset
 
 QUICK = settings(max_examples=60, deadline=None)
 

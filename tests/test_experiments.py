@@ -2,8 +2,8 @@ import pytest
 
 from adbench.build import build
 from adbench.compose import choices, compose
-from adbench.matching import setting
-from adbench.tables import load_spec
+from adbench.reports.matching import setting
+from adbench.reports.tables import load_spec
 
 PARTS = ("dataset", "geometry", "backbone", "method")
 

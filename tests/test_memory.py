@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from adbench import features as features_module
-from adbench import machine, memory, screen
+from adbench import machine, memory
 from adbench.build import check, settings_of
 from adbench.core import AdbenchError, Features
 from adbench.features import Extractor
 from adbench.images import Geometry
+from adbench.kernels import screen
+from adbench.kernels.screen import Screen
 from adbench.methods.crd import CRD
 from adbench.methods.padim import PaDiM
 from adbench.methods.patchcore import PatchCore
 from adbench.methods.spade import SPADE
-from adbench.screen import Screen
 
 GB = 10**9
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from adbench import neighbors, screen
 from adbench.core import AdbenchError
-from adbench.neighbors import Neighbors
+from adbench.kernels import neighbors, screen
+from adbench.kernels.neighbors import Neighbors
 
 RNG = np.random.default_rng(0)
 DECAY = 0.9 ** np.arange(64)

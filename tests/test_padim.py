@@ -9,12 +9,13 @@ import torch
 from pydantic import ValidationError
 from scipy.spatial.distance import mahalanobis
 
-from adbench import patches, projection
-from adbench.blockwise import Stored
-from adbench.cholesky import PANEL
+from adbench import patches
 from adbench.core import AdbenchError, Features, NotFittedError
 from adbench.fitting import ask, state_bytes
-from adbench.mahalanobis import Dual, Primal, factor_all, squared_distances
+from adbench.kernels import projection
+from adbench.kernels.blockwise import Stored
+from adbench.kernels.cholesky import PANEL
+from adbench.kernels.mahalanobis import Dual, Primal, factor_all, squared_distances
 from adbench.methods import padim
 from adbench.methods.padim import PaDiM
 from adbench.patches import AnomalyMap

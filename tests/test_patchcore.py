@@ -8,9 +8,9 @@ from scipy.spatial.distance import cdist
 
 from adbench.core import AdbenchError, Features, NotFittedError
 from adbench.fitting import ask
+from adbench.kernels.neighbors import Neighbors
 from adbench.memo import Memo
 from adbench.methods.patchcore import PatchCore, official_embedding
-from adbench.neighbors import Neighbors
 from adbench.patches import AnomalyMap
 
 
@@ -58,7 +58,7 @@ def test_bank_is_the_naive_greedy_coreset_and_scores_are_brute_force_distances()
 
 def test_selection_happens_in_the_projected_space_of_the_embedding():
     method = PatchCore(ratio=0.2, dim=4, seed=3).fit(NORMAL)
-    from adbench import projection
+    from adbench.kernels import projection
 
     points = embedded(NORMAL) @ projection.gaussian(16, 4, 3).double().numpy()
     np.testing.assert_allclose(method.bank_.numpy(), embedded(NORMAL)[naive_greedy(points, 50)], rtol=1e-5, atol=1e-6)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from made_records import made, saved
 
-from adbench import plots
 from adbench.core import AdbenchError
-from adbench.tables import table
+from adbench.reports import plots
+from adbench.reports.tables import table
 
 LITE = "backbone=efficientnet_lite0"
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
 from adbench.core import AdbenchError
-from adbench.projection import gaussian, jl_dimension, orthonormal, select, sparse
+from adbench.kernels.projection import gaussian, jl_dimension, orthonormal, select, sparse
 
 MAPS = [gaussian, orthonormal, sparse]
 

@@ -1,12 +1,12 @@
 import pytest
 from made_records import made, saved
 
-from adbench import tables
 from adbench.cli import main
 from adbench.compose import compose
 from adbench.core import AdbenchError
 from adbench.fitting import Fits
-from adbench.reproduce import reproduce, runs
+from adbench.reports import tables
+from adbench.reports.reproduce import reproduce, runs
 from adbench.run import plan, run
 
 LITE = "backbone=efficientnet_lite0"

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from adbench import records, table_text
-from adbench.claims import judge, load_claims, to_markdown
+from adbench import records
 from adbench.compose import choices, compose
 from adbench.fitting import Fits
+from adbench.reports import text as table_text
+from adbench.reports.claims import judge, load_claims, to_markdown
+from adbench.reports.tables import table
 from adbench.run import plan, run
-from adbench.tables import table
 
 RESULTS = Path(__file__).parents[1] / "results"
 pytestmark = pytest.mark.skipif(not RESULTS.is_dir(), reason="not in a checkout: there are no committed results")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from adbench import screen
 from adbench.core import AdbenchError
-from adbench.parallel import workers
-from adbench.screen import Screen
+from adbench.kernels import screen
+from adbench.kernels.parallel import workers
+from adbench.kernels.screen import Screen
 
 RNG = np.random.default_rng(0)
 DECAY = 0.8 ** np.arange(80)

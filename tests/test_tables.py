@@ -4,10 +4,10 @@ import io
 import pytest
 from made_records import made
 
-from adbench import table_text
 from adbench.compose import choices
 from adbench.core import AdbenchError
-from adbench.tables import load_spec, overview, printed, table
+from adbench.reports import text as table_text
+from adbench.reports.tables import load_spec, overview, printed, table
 
 TABLES = (
     [f"report_table{n}" for n in range(1, 7)]
@@ -46,7 +46,7 @@ def test_every_row_has_its_printed_numbers_and_nothing_is_invented(name):
 
 
 def test_each_printed_number_of_the_sources_stands_in_a_table():
-    from adbench.tables import _published
+    from adbench.reports.tables import _published
 
     shown = set()
     for name in TABLES:

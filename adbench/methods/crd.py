@@ -20,8 +20,9 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import patches, stacked
+from adbench import patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
+from adbench.kernels import stacked
 from adbench.memo import Arrays, digest
 from adbench.methods.patchcore import PatchCore
 from adbench.patches import AnomalyMap

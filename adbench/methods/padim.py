@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import memory, patches, projection
-from adbench.blockwise import Part, Referred, Stored
-from adbench.cholesky import PANEL, Factors
+from adbench import memory, patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.mahalanobis import WORKSPACE, Dual, Primal, factor_all, squared_distances
-from adbench.parallel import workers
+from adbench.kernels import projection
+from adbench.kernels.blockwise import Part, Referred, Stored
+from adbench.kernels.cholesky import PANEL, Factors
+from adbench.kernels.mahalanobis import WORKSPACE, Dual, Primal, factor_all, squared_distances
+from adbench.kernels.parallel import workers
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
 

@@ -11,11 +11,12 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import patches, projection
+from adbench import patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.coreset import greedy, greedy_bytes, official_start, random_subset
+from adbench.kernels import projection
+from adbench.kernels.coreset import greedy, greedy_bytes, official_start, random_subset
+from adbench.kernels.neighbors import Neighbors
 from adbench.memo import Arrays, digest
-from adbench.neighbors import Neighbors
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
 

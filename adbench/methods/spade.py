@@ -13,8 +13,8 @@ from torch import Tensor
 
 from adbench import patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.gallery import Each, Gallery
-from adbench.parallel import workers
+from adbench.kernels.gallery import Each, Gallery
+from adbench.kernels.parallel import workers
 from adbench.patches import AnomalyMap
 from adbench.timing import stage
 

@@ -19,9 +19,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from adbench.blockwise import Block, Part, Referred, View
-from adbench.cholesky import Factors
-from adbench.parallel import workers
+from adbench.kernels.blockwise import Block, Part, Referred, View
+from adbench.kernels.cholesky import Factors
+from adbench.kernels.parallel import workers
 
 SPREAD = 1e5
 """Up to this trace(X'X) / (n - 1) / ridge one float32 solve gives the dual form to 1e-5; beyond, it is refined once."""

@@ -1,4 +1,4 @@
-"""Compiled loops of the exact kernels: what the screen of ``adbench.screen`` cannot exclude is computed directly.
+"""Compiled loops of the exact kernels: what the screen of ``adbench.kernels.screen`` cannot exclude is computed directly.
 
 A squared distance is the float64 sum of squared differences, which neither cancels nor overflows. Comparisons with the
 screen's threshold are written ``not product <= threshold``: what is not a number is not excluded.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adbench.core import require_finite
-from adbench.screen import Screen
+from adbench.kernels.screen import Screen
 
 QUERIES = 128
 """Positions that a thread compares at a time with those of an image."""
@@ -21,7 +21,7 @@ DIRECT = 15000.0
 """What a direct distance costs, in coordinates of the screen's product: it waits for memory."""
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Any]
-"""Runs a function on each of some items, as ``adbench.parallel.workers`` does."""
+"""Runs a function on each of some items, as ``adbench.kernels.parallel.workers`` does."""
 
 
 class Gallery:
@@ -77,7 +77,7 @@ class Gallery:
         Returns:
             (q, k) float64 squared distances, ascending.
         """
-        from adbench import kernels  # loads machine code, which commands that search nothing need not wait for
+        from adbench.kernels import loops  # loads machine code, which commands that search nothing need not wait for
 
         shadows, squares = self._screen.shadows(queries)
         floors = self._screen.floors(squares, self._largest)
@@ -87,7 +87,7 @@ class Gallery:
         def compare(task: tuple[slice, np.ndarray, np.ndarray]) -> None:
             part, positions, columns = task
             products = shadows[part] @ columns
-            kernels.approach(products, queries[part], positions, floors[part], self._screen.gain, nearest[part])
+            loops.approach(products, queries[part], positions, floors[part], self._screen.gain, nearest[part])
 
         for turn, number in enumerate(images):
             positions, columns = self._image(number), self._columns[number]

@@ -17,12 +17,12 @@ from pydantic.dataclasses import dataclass as settings_class
 from tabulate import tabulate
 
 from adbench.build import check, plain
-from adbench.compare import NotPairedError, Pairs, common, differences
 from adbench.core import STRICT
-from adbench.matching import IMPOSSIBLE, Source, Wanted, find, setting
 from adbench.records import Record
+from adbench.reports.compare import NotPairedError, Pairs, common, differences
+from adbench.reports.matching import IMPOSSIBLE, Source, Wanted, find, setting
+from adbench.reports.tables import MEASURES
 from adbench.statistics import Difference
-from adbench.tables import MEASURES
 
 SLACK = 0.9
 """Share of a printed ratio that counts as reaching it."""

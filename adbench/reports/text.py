@@ -9,9 +9,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from adbench.files import write_whole
-from adbench.matching import IMPOSSIBLE, NOT_RUN
+from adbench.reports.matching import IMPOSSIBLE, NOT_RUN
+from adbench.reports.tables import MEAN, MEASURES, UNTRAINED, Cell, Spec, Table
 from adbench.statistics import Spread
-from adbench.tables import MEAN, MEASURES, UNTRAINED, Cell, Spec, Table
 
 COLUMNS = [
     *("row", "category", "metric", "measured", "sd", "seeds", "categories", "published"),

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from adbench.core import AdbenchError
-from adbench.parallel import workers
-from adbench.screen import RANKS, Screen
+from adbench.kernels.parallel import workers
+from adbench.kernels.screen import RANKS, Screen
 
 QUERIES = 256
 """Queries searched together by a thread."""
@@ -68,14 +68,14 @@ class Neighbors:
         if self.bank.device.type != "cpu":
             return _on_device(self.bank, queries, k)
 
-        from adbench import kernels  # compiles or loads machine code, which other commands need not wait for
+        from adbench.kernels import loops  # compiles or loads machine code, which other commands need not wait for
 
         x = np.ascontiguousarray(queries.numpy())
         squared, rows = np.full((len(x), k), np.inf), np.full((len(x), k), n)
         start = 0
         if known is not None:
             found, start = known
-            kernels.insert_known(x, self._rows, np.ascontiguousarray(found.numpy()), squared, rows)
+            loops.insert_known(x, self._rows, np.ascontiguousarray(found.numpy()), squared, rows)
 
         def search(part: slice) -> None:
             shadows, squares = self._screen.shadows(x[part])
@@ -83,7 +83,7 @@ class Neighbors:
             first, width = start, 256  # small at first: until k rows are known nothing can be excluded
             while first < n:
                 products = shadows @ self._columns[first : first + width].T
-                kernels.improve(
+                loops.improve(
                     products, first, x[part], self._rows, floors, self._screen.gain, squared[part], rows[part]
                 )
                 first, width = first + width, min(2 * width, WIDEST)

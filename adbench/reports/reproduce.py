@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from adbench.compose import compose
 from adbench.core import AdbenchError
-from adbench.matching import NOT_RUN, impossible, setting
 from adbench.records import load_all
+from adbench.reports.matching import NOT_RUN, impossible, setting
+from adbench.reports.tables import Table, distinct, load_spec, results_folder, table
 from adbench.run import plan, process_fits, run
-from adbench.tables import Table, distinct, load_spec, results_folder, table
 
 
 @dataclass(frozen=True)

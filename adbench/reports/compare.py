@@ -13,8 +13,8 @@ from tabulate import tabulate
 
 from adbench.compose import compose
 from adbench.core import AdbenchError
-from adbench.matching import Found, by_category, seed, setting, setting_key
 from adbench.records import Record, RecordError, load_scores
+from adbench.reports.matching import Found, by_category, seed, setting, setting_key
 from adbench.statistics import (
     Difference,
     PixelPairs,

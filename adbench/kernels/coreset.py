@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adbench.core import AdbenchError, require_finite
-from adbench.parallel import workers
-from adbench.screen import RANKS, Screen
+from adbench.kernels.parallel import workers
+from adbench.kernels.screen import RANKS, Screen
 
 if TYPE_CHECKING:
-    from adbench.kernels import Picking, Rival
+    from adbench.kernels.loops import Picking, Rival
 
 BLOCK = 4096
 """Points with the largest bounds that are brought up to date together."""
@@ -107,7 +107,7 @@ def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
 def _lazily(
     points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, begin: float, bar: "tqdm[NoReturn]"
 ) -> tuple[np.ndarray, np.ndarray]:
-    from adbench import kernels  # compiles or loads machine code, which other commands need not wait for
+    from adbench.kernels import loops  # compiles or loads machine code, which other commands need not wait for
 
     x = np.ascontiguousarray(points.numpy())
     n, count = len(x), len(known)
@@ -115,7 +115,7 @@ def _lazily(
     with workers() as each:
         screen = Screen(x)
         shadows, squares = screen.shadows(x)
-        state = kernels.Picking(
+        state = loops.Picking(
             points=x,
             shadows=shadows,
             squares=squares,
@@ -130,7 +130,7 @@ def _lazily(
         state.columns[:count] = shadows[known]
         state.columns[:count, -1] = -squares[known] / 2
         if initial is None:
-            kernels.squared_distances(x, x[known[0]], state.bounds)
+            loops.squared_distances(x, x[known[0]], state.bounds)
             state.seen[:] = 1
         else:
             state.bounds[:] = initial.double().square().numpy()
@@ -139,10 +139,10 @@ def _lazily(
         bar.update(count)
         while count < size:
             rows, rival_row, rival_bound = _largest(state.bounds, BLOCK)
-            rival = kernels.Rival(rival_row, rival_bound)
+            rival = loops.Rival(rival_row, rival_bound)
             rows = rows[np.argsort(state.seen[rows], kind="stable")]  # so that the points of a tile lack the same picks
             each(partial(_refresh, state, count, rival), [rows[i : i + TILE[0]] for i in range(0, len(rows), TILE[0])])
-            before, count = count, kernels.advance(state, count, rows[rows >= 0], rival)
+            before, count = count, loops.advance(state, count, rows[rows >= 0], rival)
             elapsed[before:count] = time.perf_counter() - begin
             bar.update(count - before)
     return state.order, elapsed
@@ -163,13 +163,13 @@ def _largest(bounds: np.ndarray, size: int) -> tuple[np.ndarray, int, float]:
 
 def _refresh(state: "Picking", count: int, rival: "Rival", rows: np.ndarray) -> None:
     """Bring ``rows`` up to date with ``count`` picks; those that then come before the rival stay, others become -1."""
-    from adbench import kernels
+    from adbench.kernels import loops
 
     left, done = len(rows), int(state.seen[rows].min())
     while left and done < count:
         until = min(done + TILE[1], count)
         products = state.shadows[rows[:left]] @ state.columns[done:until].T
-        left = kernels.refresh(state, products, done, rows[:left], rival)
+        left = loops.refresh(state, products, done, rows[:left], rival)
         done = until
     rows[left:] = -1
 

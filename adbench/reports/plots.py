@@ -14,9 +14,9 @@ import numpy as np
 
 from adbench.core import AdbenchError
 from adbench.files import write_whole
-from adbench.matching import random_weights, setting_key
 from adbench.records import Record, load_scores
-from adbench.tables import MEAN, MEASURES, Cell, Table
+from adbench.reports.matching import random_weights, setting_key
+from adbench.reports.tables import MEAN, MEASURES, Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

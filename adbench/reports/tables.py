@@ -19,8 +19,8 @@ from pydantic.dataclasses import dataclass as settings_class
 from adbench.build import check, plain
 from adbench.compose import choices, compose, config_folder
 from adbench.core import STRICT, AdbenchError
-from adbench.matching import Setting, Source, Wanted, find, random_weights, seed, setting
 from adbench.records import Record
+from adbench.reports.matching import Setting, Source, Wanted, find, random_weights, seed, setting
 from adbench.statistics import Difference, Interval, Spread, mean_difference, mean_std
 
 MEAN = "mean"

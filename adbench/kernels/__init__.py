@@ -1,0 +1,1 @@
+"""What the methods compute: exact kernels, fast."""

@@ -1,0 +1,1 @@
+"""Published tables, comparisons, claims and figures, built from records."""
