@@ -5,6 +5,7 @@ One file per layer, so that methods which read different layers share what they 
 """
 
 import errno
+import functools
 import io
 import logging
 import shutil
@@ -232,19 +233,29 @@ def _header(shape: tuple[int, ...]) -> bytes:
 def _open(path: Path, n: int) -> tuple[np.ndarray, float] | None:
     """The memory-mapped array and its seconds; None where there is none or it is damaged."""
     try:
-        crc, trailer = 0, b""
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                chunk = trailer + chunk
-                chunk, trailer = chunk[: -_TRAILER.size], chunk[-_TRAILER.size :]
-                crc = zlib.crc32(chunk, crc)
-        stored, seconds = _TRAILER.unpack(trailer)
+        state = path.stat()
+        seconds = _checked(path, state.st_size, state.st_mtime_ns)
         array = np.load(path, mmap_mode="c")  # copy on write: torch wants writable memory, the file stays as it is
-        if stored != crc or len(array) != n:
-            raise ValueError("checksum or number of images does not match")
+        if len(array) != n:
+            raise ValueError(f"holds {len(array)} images, not {n}")
         return array, seconds
     except FileNotFoundError:
         return None
     except (OSError, ValueError, struct.error) as error:
         log.warning("%s is damaged (%s) and is made again", path, error)
         return None
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(path: Path, size: int, changed: int) -> float:
+    """The seconds that making a file took, once its checksum was found right; the jobs of a sweep read it once."""
+    crc, trailer = 0, b""
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            chunk = trailer + chunk
+            chunk, trailer = chunk[: -_TRAILER.size], chunk[-_TRAILER.size :]
+            crc = zlib.crc32(chunk, crc)
+    stored, seconds = _TRAILER.unpack(trailer)
+    if stored != crc:
+        raise ValueError("its checksum does not match")
+    return float(seconds)

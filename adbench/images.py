@@ -21,6 +21,7 @@ Pixels = Annotated[int, Field(ge=1)]
 
 # What Pillow's readers raise on damaged files; damaged metadata is a UserWarning, here where warnings are errors.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, UserWarning)
+_ORIENTATION = 0x0112  # of EXIF; above 4, height and width are exchanged
 _SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow before 11 opens a 16-bit grey PNG as "I"
 
 
@@ -45,11 +46,15 @@ def read_image(path: Path) -> np.ndarray:
     return np.array(_coloured(image))
 
 
-def pixel_count(path: Path) -> int:
-    """Height times width of the picture in a file, from its header. Raises DataError where it has none."""
+def image_size(path: Path) -> Size:
+    """Height and width of the picture in a file as ``read_image`` gives it, from its header; else DataError."""
     try:
         with Image.open(path) as image:
-            return image.height * image.width
+            if image.format == "TIFF":  # Pillow turns it while it decodes
+                image.load()
+            # A PNG that names no orientation before its pixels would have to be decoded to look behind them.
+            turned = (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) > 4
+            return (image.width, image.height) if turned else (image.height, image.width)
     except _BROKEN as error:
         raise DataError(f"{path}: {_cause(path, error)}") from error
 

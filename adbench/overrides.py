@@ -1,7 +1,6 @@
 """Checks the words of ``adbench run`` before any work is done."""
 
 import difflib
-import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +15,14 @@ from adbench.core import AdbenchError
 from adbench.run import plan
 
 GROUPS = ("dataset", "geometry", "backbone", "method", "experiment")
-MOST_CHECKED = 64
-"""Jobs of a sweep that are composed and built before the first one starts; later ones fail on their own."""
 _FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--package", "-p")
 _OTHER_CONFIG = ("--config-name", "-cn", "--config-path", "-cp")
 
 
 def check_overrides(words: Sequence[str]) -> DictConfig | None:
     """Check the words of ``adbench run`` before any work, every value of a sweep included.
+
+    Each value is tried with the first values of the others; two that contradict each other fail in their own job.
 
     Returns:
         The config of the first job, or None where another primary config is named, which is left to Hydra.
@@ -42,7 +41,8 @@ def check_overrides(words: Sequence[str]) -> DictConfig | None:
         for o in parsed
         if not o.is_sweep_override() or o.is_discrete_sweep()  # ranges that a sweeper draws from are its own matter
     ]
-    jobs = itertools.islice(itertools.product(*values), MOST_CHECKED)
+    firsts = [some[0] for some in values]
+    jobs = [firsts, *([*firsts[:i], value, *firsts[i + 1 :]] for i, some in enumerate(values) for value in some[1:])]
     configs = [_check_one([*searchpath, *job]) for job in jobs]
     return configs[0]
 

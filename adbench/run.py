@@ -37,7 +37,7 @@ from adbench.datasets import digests, fingerprint
 from adbench.features import Extractor
 from adbench.files import cache_folder
 from adbench.fitting import Fits, state_bytes
-from adbench.images import Geometry, pixel_count, read_image, read_mask
+from adbench.images import Geometry, image_size, read_mask
 from adbench.latency import Protocol, Times, time_per_image
 from adbench.memo import digest
 from adbench.pictures import save_heatmaps
@@ -226,7 +226,7 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
 def _require_memory(plan: Plan, normal: Features, test: Sequence[Sample], fits: Fits) -> None:
     """Raise where fit, scores and pixel metrics would not fit the memory, before they start."""
     at_input = plan.geometry.evaluate_at == "input"
-    pixels = len(test) * math.prod(normal.size) if at_input else sum(pixel_count(s.path) for s in test)
+    pixels = len(test) * math.prod(normal.size) if at_input else sum(math.prod(image_size(s.path)) for s in test)
     besides = 11 * pixels  # anomaly map, mask and what the metrics sort
     if not memory.fits(plan.method, normal, len(test), besides):
         fits.kept.clear()
@@ -292,7 +292,7 @@ def _truth(test: Sequence[Sample], scores: Scores, geometry: Geometry) -> tuple[
             masks.append(np.zeros(anomaly_map.shape, bool))
             maps.append(anomaly_map)
             continue
-        height, width = read_image(sample.path).shape[:2]
+        height, width = image_size(sample.path)
         mask = np.zeros((height, width), bool) if sample.mask is None else read_mask(sample.mask, (height, width))
         original = geometry.evaluate_at == "original"
         masks.append(geometry.mask_original(mask) if original else geometry.mask(mask))

@@ -141,15 +141,15 @@ def pixel_pairs(masks: Sequence[np.ndarray] | np.ndarray, maps: Sequence[np.ndar
     negatives = np.array([mask.size for mask in masks]) - positives
     if reason := one_class(int(positives.sum()), sum(mask.size for mask in masks), "pixels"):
         raise AdbenchError(reason)
+    from adbench.kernels import loops  # loads machine code, which commands that count no pixels need not wait for
+
     scores = np.concatenate([m[mask] for mask, m in zip(masks, maps, strict=True)])
-    values, index = np.unique(scores, return_inverse=True)
-    owner = np.repeat(np.arange(len(maps)), positives)
-    concordant = np.empty((len(maps), len(maps)))
+    order = np.argsort(scores)
+    values, owner = scores[order], np.repeat(np.arange(len(maps)), positives)[order]
+    twice = np.zeros((len(maps), len(maps)), np.int64)
     for j, (mask, m) in enumerate(zip(masks, maps, strict=True)):
-        normal = np.sort(m[~mask])
-        twice = np.searchsorted(normal, values) + np.searchsorted(normal, values, "right")
-        concordant[:, j] = np.bincount(owner, weights=twice[index], minlength=len(maps)) / 2
-    return PixelPairs(concordant, positives.astype(float), negatives.astype(float))
+        loops.add_twice_below(values, owner, np.sort(m[~mask]), twice[j])
+    return PixelPairs(twice.T / 2, positives.astype(float), negatives.astype(float))
 
 
 def bootstrap_interval(pairs: PixelPairs, replicates: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:

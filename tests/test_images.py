@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from adbench.build import build, check
 from adbench.compose import choices, config_folder
 from adbench.core import AdbenchError, DataError
-from adbench.images import Geometry, inspect_image, read_image, read_mask
+from adbench.images import Geometry, image_size, inspect_image, read_image, read_mask
 
 RNG = np.random.default_rng(0)
 COLOURED = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -335,3 +335,20 @@ def test_the_presets_are_those_of_the_published_code():
         "square256": ((256, 256), None, "bilinear", "nearest"),
     }
     assert built["crop224"] == Geometry()
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "bmp", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_in_the_header_is_that_of_the_picture(tmp_path, format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"image.{format}"
+    Image.new("RGB", (30, 20)).save(path, **({} if format == "bmp" else {"exif": exif}))
+    assert image_size(path) == read_image(path).shape[:2]
+
+
+def test_a_file_without_a_header_is_named(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for name, message in (("broken.png", "not an image that Pillow knows"), ("missing.png", "does not exist")):
+        with pytest.raises(DataError, match=f"{name}: .*{message}"):
+            image_size(tmp_path / name)

@@ -1,5 +1,6 @@
 """Datasets, one file each, and what all of them need: finding images, naming their content, looking them over."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,10 +97,17 @@ def survey(
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _content(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@functools.lru_cache(maxsize=2**16)
+def _content(path: Path, size: int, changed: int) -> str:
+    """Read once by all jobs of a sweep, for as long as size and time of change stay."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _look(sample: Sample) -> tuple[Size, str] | str:

@@ -253,3 +253,23 @@ def approach(
                 if not products[i, c] <= threshold:
                     insert(squared_distance(queries[i], bank[c]), 0, nearest[i], unused)
                     threshold = np.float32(floors[i] - nearest[i, k - 1] * gain)
+
+
+@njit(cache=True, nogil=True)
+def add_twice_below(values: np.ndarray, owner: np.ndarray, others: np.ndarray, out: np.ndarray) -> None:
+    """Add to each owner of values how many of ``others`` are below them, twice, and how many are equal, once.
+
+    Args:
+        values: (n,) ascending.
+        owner: (n,) places in ``out``.
+        others: (m,) ascending.
+        out: int64.
+    """
+    below, until = 0, 0
+    for i in range(len(values)):
+        value = values[i]
+        while below < len(others) and others[below] < value:
+            below += 1
+        while until < len(others) and others[until] <= value:
+            until += 1
+        out[owner[i]] += below + until
