@@ -302,7 +302,8 @@ def measure(bench: Bench, threads: int, options: argparse.Namespace) -> bool:
     """Run a benchmark to its end; whether it went well."""
     kept = options.results / "performance" / f"{bench.name}-t{threads}.json"
     words = [HERE / bench.script, *bench.arguments, "--threads", threads, "--json", kept.absolute()]
-    words += ["--data", options.data.absolute()] * bool(options.data and bench.takes_data)
+    if options.data and bench.takes_data:
+        words += ["--data", options.data.absolute()]
     words += ["--no-peer"] * (options.no_engine and bench.name == "run")
     words += ["--quick"] * options.quick
     print(f"{bench.name}, {threads} thread(s)", flush=True)

@@ -9,6 +9,7 @@ random=("${common[@]}" "backbone=wide_resnet50" "backbone.weights=random")
 
 adbench run -m "${lite[@]}" method=patchcore,padim,padim_jl,spade,crd seed=0,1,2
 adbench run -m "${lite[@]}" method=padim,padim_jl seed=3,4
+adbench run -m "${lite[@]}" backbone.precision=bf16 method=patchcore,padim,padim_jl,spade,crd
 for table in configs/table/*.yaml; do
     adbench reproduce "$(basename "$table" .yaml)" "${lite[@]}"
 done
@@ -25,3 +26,6 @@ for method in patchcore padim padim_jl spade crd; do
 done
 adbench plot "${settings[@]}" --results results
 adbench compare "${settings[1]}" "${settings[2]}" results=results >results/padim_against_padim_jl.md
+for side in "${settings[@]}"; do
+    adbench compare "$side" "${side/ / backbone.precision=bf16 }" results=results
+done >results/bf16.md

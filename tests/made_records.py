@@ -20,7 +20,8 @@ def made(
     backbone = {name: value for name, value in chosen.backbone.items() if name not in ("seed", "weights")}
     weights = chosen.backbone["weights"]
     names = {"pretrained": f"hub/{chosen.backbone['model']}", "random": f"random:{chosen.backbone['seed']}"}
-    method = {**chosen.method, "settings": {**chosen.method["settings"], "seed": seed}}
+    drawn = {} if chosen.method["class"] == "SPADE" else {"seed": seed}  # the one method that draws nothing
+    method = {**chosen.method, "settings": {**chosen.method["settings"], **drawn}}
     return Record(
         identity={
             "dataset": {"name": chosen.labels["dataset"], "fingerprint": f"{category} {images}"},

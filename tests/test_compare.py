@@ -61,6 +61,17 @@ def test_seeds_are_paired_and_their_draw_widens_the_interval(tmp_path):
     assert line.difference.difference == pytest.approx(sum(d.difference for d in single) / 3)
 
 
+def test_one_seed_is_paired_with_its_own_and_a_side_without_seeds_with_all(tmp_path):
+    records = [saved(tmp_path, made(A, "bottle", seed=seed, image=0.9 + seed / 100), noise=seed) for seed in range(3)]
+    records.append(saved(tmp_path, made(B, "bottle", seed=1, image=0.8), noise=9))
+    (line,) = compare(A, B, tmp_path, records).lines["image_auroc"]
+    assert (line.a.mean, line.a.n, line.b.n) == (pytest.approx(0.91), 1, 1)
+    spade = f"method=spade {LITE}"
+    records.append(saved(tmp_path, made(spade, "bottle", image=0.8), noise=10))
+    (line,) = compare(A, spade, tmp_path, records).lines["image_auroc"]
+    assert (line.a.mean, line.a.n, line.b.n) == (pytest.approx(0.91), 3, 1)
+
+
 def test_over_seeds_by_hand():
     repeats = [Difference(d, d - 0.03, d + 0.03, 0.1) for d in (0.00, 0.02, 0.04)]
     mean = over_seeds(repeats)

@@ -9,9 +9,12 @@ from adbench.compose import choices, compose
 from adbench.fitting import Fits
 from adbench.reports import text as table_text
 from adbench.reports.claims import judge, load_claims, to_markdown
+from adbench.reports.compare import compare
+from adbench.reports.compare import to_markdown as to_page
 from adbench.reports.tables import table
 from adbench.run import plan, run
 
+METHODS = ("patchcore", "padim", "padim_jl", "spade", "crd")
 RESULTS = Path(__file__).parents[1] / "results"
 pytestmark = pytest.mark.skipif(not RESULTS.is_dir(), reason="not in a checkout: there are no committed results")
 
@@ -32,6 +35,19 @@ def test_a_committed_table_is_what_its_records_say(name, measured, tmp_path):
 def test_the_committed_claims_are_what_the_records_say(measured):
     page = to_markdown([judge(claim, measured, RESULTS / "records") for claim in load_claims()])
     assert page == (RESULTS / "claims.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("page", "pairs"),
+    [
+        ("padim_against_padim_jl.md", [("method=padim", "method=padim_jl")]),
+        ("bf16.md", [(f"method={m}", f"method={m} backbone.precision=bf16") for m in METHODS]),
+    ],
+)
+def test_a_committed_comparison_is_what_the_records_say(page, pairs, measured):
+    sides = [[f"{side} backbone=efficientnet_lite0" for side in pair] for pair in pairs]
+    built = [to_page(compare(a, b, RESULTS / "records", measured)) for a, b in sides]
+    assert "".join(f"{text}\n" for text in built) == (RESULTS / page).read_text()
 
 
 def test_every_record_has_its_raw_scores_and_says_what_it_was_measured_with(measured):

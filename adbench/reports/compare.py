@@ -98,7 +98,7 @@ def select(text: str, records: Sequence[Record]) -> Found:
 
 
 def common(a: Found, b: Found, name_a: str, name_b: str) -> Pairs:
-    """Category -> pairs of repeats: by seed, or each with the only one of the other side.
+    """Category -> pairs of repeats: by seed, or each with the only one of a side that has no seed, or another.
 
     Raises:
         NotPairedError: No category and seed in common, or other images.
@@ -114,11 +114,11 @@ def common(a: Found, b: Found, name_a: str, name_b: str) -> Pairs:
                 f"{category}: {name_a!r} and {name_b!r} were measured on different images "
                 f"({' and '.join(sorted(images))}); a paired comparison needs the same ones"
             )
-        if len(ours) == 1 or len(theirs) == 1:
+        by_seed = {seed(r): r for r in theirs}
+        pairs[category] = [(r, by_seed[seed(r)]) for r in ours if seed(r) in by_seed]
+        drawn = all("seed" in r.identity["method"]["settings"] for r in [*ours, *theirs])
+        if 1 in (len(ours), len(theirs)) and not (drawn and pairs[category]):
             pairs[category] = [(one, other) for one in ours for other in theirs]
-        else:
-            by_seed = {seed(r): r for r in theirs}
-            pairs[category] = [(r, by_seed[seed(r)]) for r in ours if seed(r) in by_seed]
     pairs = {category: found for category, found in pairs.items() if found}
     if not pairs:
         raise NotPairedError(
