@@ -4,6 +4,7 @@ The flow is one-way: images -> Sample -> Features -> fit -> Scores -> metrics ->
 path or a label; a metric never sees a method.
 """
 
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,7 @@ class Features:
         memo: Where results derived from these features are kept.
         progress: Whether long computations on these features show a progress bar.
         device: Where a method may compute; the arrays themselves are on the CPU, whatever it is.
+        files: Where the maps are mapped from, if they are.
     """
 
     maps: list[Tensor]
@@ -100,6 +102,7 @@ class Features:
     memo: Memo = field(default_factory=Memo)
     progress: bool = False
     device: str = "cpu"
+    files: list[mmap.mmap] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.maps[0]) if self.maps else len(self.vectors) if self.vectors is not None else 0
@@ -108,6 +111,15 @@ class Features:
         """The features of some of the images. They have no key, so nothing derived from them is kept."""
         vectors = None if self.vectors is None else self.vectors[rows]
         return Features([m[rows] for m in self.maps], vectors, self.size, source=self.source, device=self.device)
+
+    def evict(self) -> None:
+        """Take mapped maps out of memory until they are read again; for when what was read is done with.
+
+        The system would do the same, but only once memory is short, and until then they count as the process's.
+        """
+        for file in self.files:
+            if hasattr(mmap, "MADV_DONTNEED"):
+                file.madvise(mmap.MADV_DONTNEED)
 
     def derive(
         self,

@@ -8,6 +8,7 @@ import errno
 import functools
 import io
 import logging
+import mmap
 import shutil
 import struct
 import time
@@ -80,6 +81,7 @@ class Extractor:
         if arrays is None:
             arrays = self._make(samples, layers, vectors, folder)
         size = self.geometry.size or _size_of(samples[0], self.geometry)
+        bases: list[object] = [array.base for array in arrays.values()]
         return Features(
             maps=[torch.from_numpy(arrays[f"layer{i}"]) for i in layers],
             vectors=torch.from_numpy(arrays[VECTORS]) if vectors else None,
@@ -89,6 +91,7 @@ class Extractor:
             memo=Memo(self.cache / "derived" if self.cache else None),
             progress=self.progress,
             device=self.device,
+            files=[base for base in bases if isinstance(base, mmap.mmap)],
         )
 
     def _recall(self, folder: Path, names: list[str], n: int) -> Batch | None:

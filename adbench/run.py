@@ -181,6 +181,7 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
     _require_memory(plan, normal, split.test, fits)
 
     fit = fits.fit(plan.method, normal)
+    normal.evict()
     start = time.perf_counter()
     scores = fit.method.score(test)
     score_seconds = time.perf_counter() - start

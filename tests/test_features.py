@@ -148,3 +148,15 @@ def test_features_that_are_not_finite_are_refused(samples, tmp_path):
     with pytest.raises(AdbenchError, match="NaN or infinite"):
         Extractor(Strides(float("nan")), GEOMETRY, tmp_path)(samples, DIGESTS, Reads([1]))
     assert not list((tmp_path / "features").rglob("*.npy"))
+
+
+def test_evicted_features_are_read_again(samples, tmp_path):
+    features = Extractor(Strides(), GEOMETRY, tmp_path)(samples, DIGESTS, Reads([1, 2]))
+    assert len(features.files) == 2
+    before = [m.clone() for m in features.maps]
+    features.evict()
+    for m, known in zip(features.maps, before, strict=True):
+        torch.testing.assert_close(m, known, rtol=0, atol=0)
+    in_memory = Extractor(Strides(), GEOMETRY)(samples, DIGESTS, Reads([1]))
+    in_memory.evict()
+    torch.testing.assert_close(in_memory.maps[0], before[0], rtol=0, atol=0)

@@ -169,6 +169,7 @@ class PatchCore:
         step = max(1, BLOCK // (4 * _patches_per_image(features) * sum(self._channels(features))))
         for first in range(0, len(features), step):
             yield features[first : first + step]
+            features.evict()  # each block is read once in a pass
 
     def _gather(self, normal: Features, picked: np.ndarray) -> Tensor:
         """The embedded patches of the picked rows, in the order of the picks."""
