@@ -185,8 +185,6 @@ REASONS: dict[str, str] = {
     "memory is short, and 0.8 the program with its network.",
     "greedy_anomalib": "short by a fifth. Set when the peer's loop took 1636 s; with this torch it takes 676 s, while ours "
     "takes 2.1 s and no more than a fifth of the products of all pairs.",
-    "metrics_auroc": "short by a tenth with one thread, in a run beside which other work read memory; 41 times was seen on "
-    "the machine alone.",
     "sweep": "3.8 times before jobs shared the network, hashes and checked features and one search served every k. What "
     "is left: five banks are gathered and searched one after the other, and each of 20 jobs composes its config (0.3 s), "
     "reads the masks and counts its metrics (0.5 s).",
