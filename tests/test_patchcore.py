@@ -81,16 +81,17 @@ def test_picks_are_nested_and_a_longer_run_serves_the_smaller_ratio(tmp_path):
     assert len(list(tmp_path.glob("greedy-*.memo"))) == 1
 
 
-def test_kept_searches_give_the_scores_of_a_fresh_search(tmp_path):
+@pytest.mark.parametrize("sampler", ["greedy", "random"])
+def test_kept_searches_give_the_scores_of_a_fresh_search(tmp_path, sampler):
     memo = Memo(tmp_path)
     normal, test = features(7, 0, memo, "normal"), features(4, 1, memo, "test")
-    for ratio in (0.1, 0.5, 0.3):
+    for ratio in (0.1, 0.5, 0.3, 1.0):
         for k in (1, 3, 2):
-            kept = PatchCore(ratio=ratio, k=k).fit(normal).score(test)
-            fresh = PatchCore(ratio=ratio, k=k).fit(NORMAL).score(TEST)
+            method = PatchCore(sampler=sampler, ratio=ratio, k=k)
+            kept, fresh = method.fit(normal).score(test), method.fit(NORMAL).score(TEST)
             torch.testing.assert_close(kept.images, fresh.images, rtol=1e-6, atol=0)
             torch.testing.assert_close(kept.maps, fresh.maps, rtol=1e-6, atol=1e-6)
-    assert len(list(tmp_path.glob("neighbors-*.memo"))) == 1
+    assert len(list(tmp_path.glob("neighbors-*.memo"))) == 2  # of the sampler's order, and of all patches
 
 
 def test_a_second_k_makes_one_search_serve_all_of_a_sweep(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from torch import Tensor
 from adbench import patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
 from adbench.kernels import projection
-from adbench.kernels.coreset import greedy, greedy_bytes, official_start, random_subset
+from adbench.kernels.coreset import greedy, greedy_bytes, official_start, random_order
 from adbench.kernels.neighbors import Neighbors
 from adbench.memo import Arrays, digest
 from adbench.patches import AnomalyMap
@@ -98,7 +98,8 @@ class PatchCore:
             raise AdbenchError("PatchCore.fit: no training images")
         n = len(normal) * _patches_per_image(normal)
         size = self._bank_size(n)
-        self.order_key_ = digest({"features": normal.key, **self._selection_settings()}) if normal.key else ""
+        order = "all" if size == n else self._selection_settings()
+        self.order_key_ = digest({"features": normal.key, "order": order}) if normal.key else ""
         picked = self._select(normal, n, size)
         self.neighbors_ = Neighbors(self._gather(normal, picked).to(normal.device))
         self.source_ = normal.source
@@ -215,7 +216,7 @@ class PatchCore:
         if size == n:
             return np.arange(n)
         if self.sampler == "random":
-            return random_subset(n, size, self.seed)
+            return random_order(n, size, self.seed)
         points: list[Tensor] = []
 
         def pick(known: np.ndarray | None) -> Arrays:
