@@ -21,6 +21,7 @@ from adbench.files import write_whole
 
 if TYPE_CHECKING:
     from adbench.reports.tables import Table
+    from adbench.run import Plan
 
 GROUPS = {"datasets": "dataset", "geometries": "geometry", "backbones": "backbone", "methods": "method"}
 LISTED = (*GROUPS, "experiments", "tables")
@@ -98,18 +99,19 @@ def _run(words: list[str]) -> int:
     multirun = any(w in ("-m", "--multirun") for w in words)
     failed = [False]
     sweep: Path | None = None
+    tried: list[Plan] = []
     if not asks_only:
         from adbench.overrides import check_overrides
 
-        config = check_overrides(words)
-        if multirun and config is not None:
+        tried = check_overrides(words)
+        if multirun and tried:
             stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-            sweep = Path(str(config.results)).expanduser() / "sweeps" / f"{stamp}_{os.getpid()}"
+            sweep = tried[0].results / "sweeps" / f"{stamp}_{os.getpid()}"
             if not any(w.startswith("hydra.sweep.dir=") for w in words):
                 words = [*words, f"hydra.sweep.dir='{sweep}'"]
 
     def job(config: DictConfig) -> None:
-        failed[0] |= not _job(config)
+        failed[0] |= not _job(config, tried)
 
     sys.argv = ["adbench run", *words]
     hydra.main(config_path=str(config_folder()), config_name="run", version_base="1.3")(job)()
@@ -118,8 +120,8 @@ def _run(words: list[str]) -> int:
     return 1 if failed[0] else 0
 
 
-def _job(config: DictConfig) -> bool:
-    """One run inside Hydra; whether every category went well."""
+def _job(config: DictConfig, coming: "list[Plan]") -> bool:
+    """One run inside Hydra, of a sweep that also holds what is ``coming``; whether every category went well."""
     from adbench import run as runner  # torch and all that comes with it: only when there is work to do
     from adbench import summary
 
@@ -132,7 +134,8 @@ def _job(config: DictConfig) -> bool:
         plan = runner.plan(config, refused)
         if in_sweep:
             print(f"job {here.job.num}: {' '.join(here.overrides.task) or 'defaults'}", flush=True)
-        outcome = runner.run(plan, runner.process_fits(), progress=sys.stderr.isatty(), report=_say)
+        others = coming if in_sweep and refused is None else []  # what other processes run is theirs to compute
+        outcome = runner.run(plan, runner.process_fits(), sys.stderr.isatty(), _say, others)
         if outcome.records:
             path = plan.results / "tables" / f"{plan.name}.csv"
             write_whole(path, summary.to_csv(summary.frame(outcome.records)))

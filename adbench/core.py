@@ -197,6 +197,19 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class FitsTogether(Protocol):
+    """A method of which one fit can give several states, such as coresets of several ratios."""
+
+    def fit_with(self, others: Sequence[Self], normal: Features) -> list[tuple[Self, float]]:
+        """``fit``, and copies of those of the unfitted ``others`` that this gives too, at little more cost.
+
+        Returns:
+            Itself and these, each with the seconds that a fit of its own would have spared.
+        """
+        ...
+
+
+@runtime_checkable
 class ScoresImages(Protocol):
     """A method that knows a cheaper way to image scores than making the maps too."""
 

@@ -2,8 +2,7 @@
 
 import copy
 import time
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from adbench.build import check, jsonable, settings_of
-from adbench.core import AdbenchError, Features, Method
+from adbench.core import AdbenchError, Features, FitsTogether, Method
 from adbench.memo import digest
 
 M = TypeVar("M", bound=Method)
@@ -74,24 +73,45 @@ class Fits:
     """The latest fitted methods, as many as ``limit`` bytes of learned state hold."""
 
     limit: int = 2 * 1024**3
-    kept: OrderedDict[str, Fit] = field(default_factory=OrderedDict)
+    kept: list[dict[str, Fit]] = field(default_factory=list)
+    """What was fitted together, by what shapes a fit; the latest last."""
 
-    def fit(self, method: Method, normal: Features) -> Fit:
-        """Fit ``method``, or take over the state of one that differs in score-time settings only."""
+    def fit(self, method: M, normal: Features, others: Sequence[M] = ()) -> Fit:
+        """Fit ``method``, or take over the state of one that differs in score-time settings only.
+
+        Args:
+            method: Left as it is; a copy is fitted.
+            normal: What to fit on.
+            others: Methods that will be fitted on it too; where one fit gives their states, it is made for them as well.
+        """
         settings = settings_of(method)
-        fitted_by = {name: value for name, value in settings.items() if name not in method.asked}
-        key = digest({"class": type(method).__qualname__, "settings": fitted_by, "features": normal.key})
-        if normal.key and key in self.kept:
-            self.kept.move_to_end(key)
-            known = self.kept[key]
-            return Fit(ask(known.method, **{name: settings[name] for name in method.asked}), known.seconds)
+        key = _key(method, normal)
+        for place, together in enumerate(self.kept):
+            if normal.key and key in together:
+                self.kept.append(self.kept.pop(place))
+                known = together[key]
+                return Fit(ask(known.method, **{name: settings[name] for name in method.asked}), known.seconds)
         normal.memo.credit = 0.0
         start = time.perf_counter()
-        # A copy, because a plan fits one method on every category in turn.
-        fit = Fit(copy.copy(method).fit(normal), time.perf_counter() - start + normal.memo.credit)
-        if not normal.key:  # features made by hand have no name to find the fit by
-            return fit
-        self.kept[key] = fit
-        while len(self.kept) > 1 and sum(state_bytes(f.method) for f in self.kept.values()) > self.limit:
-            self.kept.popitem(last=False)
-        return fit
+        fitted: list[tuple[M, float]]
+        if isinstance(method, FitsTogether):
+            fitted = copy.copy(method).fit_with(others, normal)
+        else:
+            fitted = [(copy.copy(method).fit(normal), 0.0)]
+        seconds = time.perf_counter() - start + normal.memo.credit
+        fits = {_key(m, normal): Fit(m, seconds - spared) for m, spared in reversed(fitted)}
+        if normal.key:  # features made by hand have no name to find the fit by
+            self.kept.append(fits)
+        while len(self.kept) > 1 and sum(_bytes_together(some) for some in self.kept) > self.limit:
+            self.kept.pop(0)
+        return fits[key]
+
+
+def _key(method: Method, normal: Features) -> str:
+    fitted_by = {name: value for name, value in settings_of(method).items() if name not in method.asked}
+    return digest({"class": type(method).__qualname__, "settings": fitted_by, "features": normal.key})
+
+
+def _bytes_together(fits: dict[str, Fit]) -> int:
+    """What they hold: the states of one fit lie within the largest of them."""
+    return max(state_bytes(fit.method) for fit in fits.values())

@@ -1,6 +1,7 @@
 """What the machine is and how much of it a run used: threads, device, versions, memory."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -91,6 +92,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
 def _commit() -> str | None:
     """The commit of the checkout that adbench runs from, or None for an installed wheel."""
     folder = Path(__file__).parent.parent

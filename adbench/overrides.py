@@ -12,26 +12,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from adbench.compose import compose
 from adbench.core import AdbenchError
-from adbench.run import plan
+from adbench.run import Plan, plan
 
 GROUPS = ("dataset", "geometry", "backbone", "method", "experiment")
 _FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--package", "-p")
 _OTHER_CONFIG = ("--config-name", "-cn", "--config-path", "-cp")
 
 
-def check_overrides(words: Sequence[str]) -> DictConfig | None:
+def check_overrides(words: Sequence[str]) -> list[Plan]:
     """Check the words of ``adbench run`` before any work, every value of a sweep included.
 
     Each value is tried with the first values of the others; two that contradict each other fail in their own job.
 
     Returns:
-        The config of the first job, or None where another primary config is named, which is left to Hydra.
+        What was tried, the first job first; nothing where another primary config is named, which is left to Hydra.
 
     Raises:
         AdbenchError: A key, an option or a type is wrong; names the key, what was got and what is allowed.
     """
     if any(word.split("=")[0] in _OTHER_CONFIG for word in words):
-        return None
+        return []
     texts, searchpath = _override_words(words)
     parsed = [_parse(text) for text in texts]
     values = [
@@ -43,8 +43,7 @@ def check_overrides(words: Sequence[str]) -> DictConfig | None:
     ]
     firsts = [some[0] for some in values]
     jobs = [firsts, *([*firsts[:i], value, *firsts[i + 1 :]] for i, some in enumerate(values) for value in some[1:])]
-    configs = [_check_one([*searchpath, *job]) for job in jobs]
-    return configs[0]
+    return [_check_one([*searchpath, *job]) for job in jobs]
 
 
 def _parse(text: str) -> Override:
@@ -54,13 +53,12 @@ def _parse(text: str) -> Override:
         raise AdbenchError(f"{text}: not key=value as Hydra reads it ({str(error).splitlines()[0]})") from error
 
 
-def _check_one(overrides: list[str]) -> DictConfig:
+def _check_one(overrides: list[str]) -> Plan:
     try:
         config = compose(overrides)
     except AdbenchError as error:
         raise AdbenchError(_with_allowed(str(error), overrides)) from error
-    plan(config)
-    return config
+    return plan(config)
 
 
 def _with_allowed(message: str, overrides: list[str]) -> str:

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from adbench.core import STRICT
+from adbench.kernels.parallel import workers
 
 Rule = Literal["bilinear", "nearest", "adaptive"]
 
@@ -80,6 +81,10 @@ class AnomalyMap:
             return maps
         mode = "constant" if self.edge == "zero" else self.edge
         blurred = np.empty(maps.shape, np.float32)
-        for image, out in zip(maps.cpu().numpy(), blurred, strict=True):
+
+        def blur(image: np.ndarray, out: np.ndarray) -> None:
             gaussian_filter(image, self.sigma, mode=mode, radius=self.radius, output=out)
+
+        with workers(limit=len(maps)) as each:
+            each(lambda pair: blur(*pair), zip(maps.cpu().numpy(), blurred, strict=True))
         return torch.from_numpy(blurred)

@@ -7,7 +7,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -141,7 +142,13 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def run(plan: Plan, fits: Fits, progress: bool, report: Callable[[str], None] = log.info) -> Outcome:
+def run(
+    plan: Plan,
+    fits: Fits,
+    progress: bool,
+    report: Callable[[str], None] = log.info,
+    coming: Sequence[Plan] = (),
+) -> Outcome:
     """Measure every category that has no record yet; a category that fails does not lose the others.
 
     Args:
@@ -149,6 +156,8 @@ def run(plan: Plan, fits: Fits, progress: bool, report: Callable[[str], None] = 
         fits: Fitted methods of earlier runs in this process, reused where only score-time settings differ.
         progress: Whether to show progress bars.
         report: Is told what happens, a line at a time.
+        coming: What else will be run in this process, as far as it is known; where one fit or search can serve several
+            plans, it does.
     """
     outcome = Outcome()
     for category in plan.dataset.names():
@@ -158,15 +167,43 @@ def run(plan: Plan, fits: Fits, progress: bool, report: Callable[[str], None] = 
             known = None if plan.options.existing == "redo" else records.find(plan.records, identity)
             if known is not None:
                 report(f"{category}: has a record, skipped (existing=redo measures it again)")
-            outcome.records.append(known or evaluate(plan, category, split, identity, fits, progress))
+            others = _wanted_too(identity, coming)
+            outcome.records.append(known or evaluate(plan, category, split, identity, fits, progress, others))
         except (AdbenchError, MemoryError) as error:
             outcome.failures[category] = str(error) or type(error).__name__
             report(f"{category}: failed: {outcome.failures[category]}")
     return outcome
 
 
-def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], fits: Fits, progress: bool) -> Record:
-    """Features, fit, scores, metrics, time: the record of one category, saved with its raw scores and pictures."""
+def _wanted_too(identity: dict[str, Any], coming: Sequence[Plan]) -> Iterator[Method]:
+    """The methods of those plans that lack a record on the same features of the same images."""
+    for other in coming:
+        theirs = other.identity(identity["category"], identity["dataset"]["fingerprint"])
+        missing = other.options.existing == "redo" or records.find(other.records, theirs) is None
+        if missing and {**theirs, "method": identity["method"]} == identity:
+            yield other.method
+
+
+def evaluate(
+    plan: Plan,
+    category: str,
+    split: Split,
+    identity: dict[str, Any],
+    fits: Fits,
+    progress: bool,
+    others: Iterable[Method] = (),
+) -> Record:
+    """Features, fit, scores, metrics, time: the record of one category, saved with its raw scores and pictures.
+
+    Args:
+        plan: What to measure.
+        category: Its name.
+        split: Its images.
+        identity: What names the record.
+        fits: Fitted methods to reuse, and where this one is kept.
+        progress: Whether to show progress bars.
+        others: Methods that will be asked of the same features.
+    """
     options = plan.options
     if not split.train:
         raise AdbenchError("no normal training images")
@@ -180,7 +217,7 @@ def evaluate(plan: Plan, category: str, split: Split, identity: dict[str, Any], 
     extract_seconds += extractor.seconds
     _require_memory(plan, normal, split.test, fits)
 
-    fit = fits.fit(plan.method, normal)
+    fit = fits.fit(plan.method, normal, [o for o in others if memory.fits(o, normal, len(test))])
     normal.evict()
     start = time.perf_counter()
     scores = fit.method.score(test)
@@ -293,12 +330,34 @@ def _truth(test: Sequence[Sample], scores: Scores, geometry: Geometry) -> tuple[
             masks.append(np.zeros(anomaly_map.shape, bool))
             maps.append(anomaly_map)
             continue
-        height, width = image_size(sample.path)
-        mask = np.zeros((height, width), bool) if sample.mask is None else read_mask(sample.mask, (height, width))
-        original = geometry.evaluate_at == "original"
-        masks.append(geometry.mask_original(mask) if original else geometry.mask(mask))
-        maps.append(geometry.to_original(anomaly_map, (height, width)) if original else anomaly_map)
+        size = image_size(sample.path)
+        if sample.mask is None:
+            masks.append(geometry.mask_original(np.zeros(size, bool)))
+        else:
+            changed = sample.mask.stat().st_mtime_ns if sample.mask.is_file() else 0  # one that is gone is named below
+            masks.append(_mask(sample.mask, changed, size, geometry).unpacked())
+        maps.append(geometry.to_original(anomaly_map, size) if geometry.evaluate_at == "original" else anomaly_map)
     return masks, maps
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A mask that takes little room."""
+
+    bits: bytes
+    shape: tuple[int, ...]
+
+    def unpacked(self) -> np.ndarray:
+        bits = np.frombuffer(zlib.decompress(self.bits), np.uint8)
+        return np.unpackbits(bits, count=math.prod(self.shape)).reshape(self.shape).astype(bool)
+
+
+@functools.lru_cache(maxsize=4096)
+def _mask(path: Path, changed: int, size: tuple[int, int], geometry: Geometry) -> _Packed:
+    """Ground truth where pixels are compared, of an image of this size; the jobs of a sweep decode it once."""
+    mask = read_mask(path, size)
+    mask = geometry.mask_original(mask) if geometry.evaluate_at == "original" else geometry.mask(mask)
+    return _Packed(zlib.compress(np.packbits(mask).tobytes(), level=1), mask.shape)
 
 
 def _image_scores(method: Method, features: Features) -> np.ndarray:

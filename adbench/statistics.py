@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adbench.core import AdbenchError
+from adbench.kernels.parallel import workers
 from adbench.metrics import check_pixels, check_two_classes, one_class
 
 
@@ -147,8 +148,12 @@ def pixel_pairs(masks: Sequence[np.ndarray] | np.ndarray, maps: Sequence[np.ndar
     order = np.argsort(scores)
     values, owner = scores[order], np.repeat(np.arange(len(maps)), positives)[order]
     twice = np.zeros((len(maps), len(maps)), np.int64)
-    for j, (mask, m) in enumerate(zip(masks, maps, strict=True)):
-        loops.add_twice_below(values, owner, np.sort(m[~mask]), twice[j])
+
+    def count(j: int) -> None:
+        loops.add_twice_below(values, owner, np.sort(maps[j][~masks[j]]), twice[j])
+
+    with workers() as each:
+        each(count, range(len(maps)))
     return PixelPairs(twice.T / 2, positives.astype(float), negatives.astype(float))
 
 

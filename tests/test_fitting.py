@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from adbench.core import STRICT, AdbenchError, Features, Scores
 from adbench.fitting import Fits, ask, state_bytes
 from adbench.memo import Memo
+from adbench.methods.patchcore import PatchCore
 
 
 @dataclass(config=STRICT)
@@ -97,6 +98,21 @@ def test_the_oldest_fits_go_when_memory_is_short():
     for key in ("a", "b", "a"):
         fits.fit(Mean(), normal(key))
     assert Mean.fits == ["a", "b", "a"]
+
+
+def test_what_is_fitted_together_is_kept_together_and_goes_together():
+    fits = Fits()
+    small, large = (PatchCore(layers=[1], ratio=ratio) for ratio in (0.1, 0.5))
+    some = Features([torch.randn(2, 3, 9, 9)], None, (36, 36), key="some", memo=Memo())
+    fits.fit(small, some, [large, PatchCore(layers=[1], ratio=0.5, k=2)])
+    (together,) = fits.kept
+    assert sorted(fit.method.ratio for fit in together.values()) == [0.1, 0.5]
+    again = fits.fit(PatchCore(layers=[1], ratio=0.5, k=3), some).method
+    assert again.neighbors_ in [fit.method.neighbors_ for fit in together.values()]
+    assert not hasattr(small, "neighbors_")
+    fits.limit = 1
+    fits.fit(Mean(), normal())
+    assert [len(some) for some in fits.kept] == [1]
 
 
 def test_state_is_what_was_learned_not_the_settings():

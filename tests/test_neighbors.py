@@ -101,14 +101,17 @@ def test_a_query_alone_gives_the_bits_of_a_batch_with_any_threads():
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", ["decaying", "duplicates", "equal"])
-def test_a_search_goes_on_from_a_smaller_bank(name):
+@pytest.mark.parametrize("name", ["decaying", "duplicates", "equal", "lattice"])
+@pytest.mark.parametrize("known", [0, 3, 300])
+def test_beginnings_of_a_bank_are_searched_as_banks_of_their_own(name, known):
     bank = torch.from_numpy(BANKS[name].astype(np.float32))
     queries = bank[::7] + 0.01
-    expected = Neighbors(bank).search(queries, 5)
-    for size in (5, 300, len(bank)):
-        _, known = Neighbors(bank[:size]).search(queries, 5)
-        distances, rows = Neighbors(bank).search(queries, 5, known=(known, size))
+    sizes = [m for m in (2, 3, 5, 300, 301, len(bank)) if m >= known]
+    k = min(5, known or 5)
+    before = (Neighbors(bank[:known]).search(queries, k)[1], known) if known else None
+    found = Neighbors(bank).search_beginnings(queries, k, sizes, before)
+    for size, (distances, rows) in zip(sizes, found, strict=True):
+        expected = Neighbors(bank[:size]).search(queries, min(k, size))
         torch.testing.assert_close(distances, expected[0], rtol=0, atol=0)
         assert torch.equal(rows, expected[1])
 

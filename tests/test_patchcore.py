@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from scipy.spatial.distance import cdist
 
 from adbench.core import AdbenchError, Features, NotFittedError
-from adbench.fitting import ask
+from adbench.fitting import ask, state_bytes
 from adbench.kernels.neighbors import Neighbors
 from adbench.memo import Memo
+from adbench.methods import patchcore
 from adbench.methods.patchcore import PatchCore, official_embedding
 from adbench.patches import AnomalyMap
 
@@ -94,21 +95,35 @@ def test_kept_searches_give_the_scores_of_a_fresh_search(tmp_path, sampler):
     assert len(list(tmp_path.glob("neighbors-*.memo"))) == 2  # of the sampler's order, and of all patches
 
 
-def test_a_second_k_makes_one_search_serve_all_of_a_sweep(tmp_path, monkeypatch):
-    searched = []
-    search = Neighbors.search
-
-    def spy(self, queries, k=1, known=None):
-        searched.append((len(self.bank), k, known and known[1]))
-        return search(self, queries, k, known)
-
-    monkeypatch.setattr(Neighbors, "search", spy)
+def test_methods_of_one_order_are_fitted_and_searched_together(tmp_path, monkeypatch):
+    selected, searched = [], []
+    greedy, search = patchcore.greedy, Neighbors.search_beginnings
+    monkeypatch.setattr(
+        patchcore, "greedy", lambda points, size, *a, **k: selected.append(size) or greedy(points, size, *a, **k)
+    )
+    monkeypatch.setattr(
+        Neighbors,
+        "search_beginnings",
+        lambda self, queries, k, sizes, known=None: (
+            searched.append((len(self.bank), k, list(sizes))) or search(self, queries, k, sizes, known)
+        ),
+    )
     memo = Memo(tmp_path)
     normal, test = features(7, 0, memo, "normal"), features(4, 1, memo, "test")
-    for ratio in (0.1, 0.5):
-        for k in (1, 3, 5, 9):
-            PatchCore(ratio=ratio, k=k).fit(normal).score(test)
-    assert searched == [(25, 1, None), (25, 9, None), (126, 9, 25)]
+    settings = [{"ratio": ratio, "k": k} for ratio in (0.02, 0.5, 0.1) for k in (1, 9, 3)]
+    others = [PatchCore(**s) for s in settings] + [PatchCore(ratio=1.0), PatchCore(ratio=0.001), PatchCore(patch=5)]
+    together = PatchCore(**settings[0]).fit_with(others, normal)
+    assert [(m.ratio, m.k) for m, _ in together] == [(0.02, 1), *((s["ratio"], s["k"]) for s in settings)]
+    kept = [m.score(test) for m, _ in together if m.k <= len(m.bank_)]
+    assert (selected, searched) == ([126], [(126, 9, [5, 25, 126])])
+    for (method, spared), scores in zip([t for t in together if t[0].k <= len(t[0].bank_)], kept, strict=True):
+        alone = PatchCore(ratio=method.ratio, k=method.k).fit(NORMAL)
+        torch.testing.assert_close(method.bank_, alone.bank_, rtol=0, atol=0)
+        torch.testing.assert_close(scores.images, alone.score(TEST).images, rtol=1e-6, atol=0)
+        torch.testing.assert_close(scores.maps, alone.score(TEST).maps, rtol=1e-6, atol=1e-6)
+        assert state_bytes(method) == state_bytes(alone)
+        assert spared > 0
+        assert bool(method.notes_) == (method.ratio < 0.5)
 
 
 def test_k_averages_the_nearest_for_the_map_unless_map_k_says_otherwise():

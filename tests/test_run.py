@@ -8,6 +8,7 @@ from adbench import records
 from adbench.compose import compose
 from adbench.core import AdbenchError
 from adbench.fitting import Fits
+from adbench.methods.patchcore import PatchCore
 from adbench.run import plan, run
 
 QUICK = ["timing.enabled=false", "heatmaps=0"]
@@ -125,3 +126,22 @@ def test_a_method_that_would_not_fit_the_memory_fails_before_its_fit(tmp_path, m
     assert "PatchCore on" in message
     assert "GB are free" in message
     assert not list(tmp_path.rglob("greedy-*"))
+
+
+def test_what_is_coming_shares_one_fit_unless_it_has_a_record(tmp_path, measure, monkeypatch):
+    bottle, _ = measure
+    words = ["dataset=mvtec", f"dataset.root={bottle.parent}", *QUICK, f"results={tmp_path}", f"cache={tmp_path / 'c'}"]
+    plans = [plan(compose([*words, f"method.ratio={ratio}"])) for ratio in (0.1, 0.3, 0.2)]
+    elsewhere = plan(compose([*words, "method.ratio=0.9", "geometry.crop=192"]))
+    fitted = []
+    gather = PatchCore._gather
+    monkeypatch.setattr(PatchCore, "_gather", lambda self, *a: fitted.append(len(a[1])) or gather(self, *a))
+    run(plans[1], Fits(), progress=False)
+    fits = Fits()
+    outcomes = [run(p, fits, progress=False, coming=[*plans, elsewhere]) for p in plans]
+    assert fitted[0] > fitted[1]  # 0.3 has its record and is not made again for 0.1's sake
+    assert len(fitted) == 2
+    assert [len(o.records) for o in outcomes] == [1, 1, 1]
+    notes = {o.records[0].identity["method"]["settings"]["ratio"]: o.records[0].notes for o in outcomes}
+    assert "begins one of" in notes[0.1][0]
+    assert notes[0.2] == notes[0.3] == []

@@ -1,5 +1,7 @@
 """Exact Euclidean nearest neighbours: a product screens, direct differences decide."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,13 +48,12 @@ class Neighbors:
         """Bytes of the bank and of what is kept to search it."""
         return self.bank.nbytes + (self._columns.nbytes if self.bank.device.type == "cpu" else 0)
 
-    def search(self, queries: Tensor, k: int = 1, known: tuple[Tensor, int] | None = None) -> tuple[Tensor, Tensor]:
+    def search(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         """The k nearest bank rows of each query.
 
         Args:
             queries: (q, d) float32.
             k: How many, at most n.
-            known: (q, k) nearest among the first rows of the bank, and how many rows those are: the rest is searched.
 
         Returns:
             (q, k) float32 distances, ascending, and (q, k) int64 rows of the bank, the lowest of equally near ones.
@@ -60,37 +61,62 @@ class Neighbors:
         Raises:
             AdbenchError: k larger than the bank, or queries of another dimension.
         """
-        n, d = self.bank.shape
+        return self.search_beginnings(queries, k, [len(self.bank)])[0]
+
+    def search_beginnings(
+        self, queries: Tensor, k: int, sizes: Sequence[int], known: tuple[Tensor, int] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """``search`` in the first rows of the bank, for several numbers of them at the cost of the largest.
+
+        Args:
+            queries: (q, d) float32.
+            k: How many, at most the largest size.
+            sizes: Numbers of rows, ascending, at most n.
+            known: (q, k) nearest among the first rows of the bank, and how many rows those are, at most the smallest size:
+                only the rest is searched.
+
+        Returns:
+            For each size what ``search`` gives, with as many neighbours as there are rows where these are fewer than k.
+
+        Raises:
+            AdbenchError: As ``search``.
+        """
+        n, d = sizes[-1], self.bank.shape[1]
         if not 1 <= k <= n:
             raise AdbenchError(f"k {k} does not fit a bank of {n} rows; use 1 to {n}")
         if queries.ndim != 2 or queries.shape[1] != d:
             raise AdbenchError(f"queries of shape {tuple(queries.shape)} do not fit a bank of {d} dimensions")
         if self.bank.device.type != "cpu":
-            return _on_device(self.bank, queries, k)
+            return [_on_device(self.bank[:size], queries, min(k, size)) for size in sizes]
 
         from adbench.kernels import loops  # compiles or loads machine code, which other commands need not wait for
 
         x = np.ascontiguousarray(queries.numpy())
         squared, rows = np.full((len(x), k), np.inf), np.full((len(x), k), n)
+        found = [(np.empty((len(x), min(k, m)), np.float32), np.empty((len(x), min(k, m)), np.int64)) for m in sizes]
         start = 0
         if known is not None:
-            found, start = known
-            loops.insert_known(x, self._rows, np.ascontiguousarray(found.numpy()), squared, rows)
+            before, start = known
+            loops.insert_known(x, self._rows, np.ascontiguousarray(before.numpy()), squared, rows)
 
         def search(part: slice) -> None:
             shadows, squares = self._screen.shadows(x[part])
             floors = self._screen.floors(squares, self._largest)
             first, width = start, 256  # small at first: until k rows are known nothing can be excluded
-            while first < n:
-                products = shadows @ self._columns[first : first + width].T
-                loops.improve(
-                    products, first, x[part], self._rows, floors, self._screen.gain, squared[part], rows[part]
-                )
-                first, width = first + width, min(2 * width, WIDEST)
+            for size, (distances, nearest) in zip(sizes, found, strict=True):
+                while first < size:
+                    until = min(first + width, size)
+                    products = shadows @ self._columns[first:until].T
+                    loops.improve(
+                        products, first, x[part], self._rows, floors, self._screen.gain, squared[part], rows[part]
+                    )
+                    first, width = until, min(2 * width, WIDEST)
+                distances[part] = np.sqrt(squared[part, : min(k, size)])
+                nearest[part] = rows[part, : min(k, size)]
 
         with workers() as each:
             each(search, [slice(i, i + QUERIES) for i in range(0, len(x), QUERIES)])
-        return torch.from_numpy(np.sqrt(squared).astype(np.float32)), torch.from_numpy(rows)
+        return [(torch.from_numpy(distances), torch.from_numpy(nearest)) for distances, nearest in found]
 
 
 def _on_device(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,9 @@
 """PatchCore: a memory bank of patch features and the distance to its nearest item (Roth et al., CVPR 2022)."""
 
+import copy
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,6 +14,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from adbench import patches
+from adbench.banks import Banks
+from adbench.build import settings_of
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
 from adbench.kernels import projection
 from adbench.kernels.coreset import greedy, greedy_bytes, official_start, random_order
@@ -23,9 +27,10 @@ from adbench.timing import stage
 BLOCK = 80 * 10**6
 """Bytes of patches embedded at a time, so that those of a whole set never exist at once; 16 images of WideResNet50."""
 
-
-SEVERAL = 9
-"""Neighbours that are found for all k of a sweep: anomalib's b, the largest that the reports and public code ask for."""
+_CUT = (
+    "the bank begins one of {} patches that was made with it: the memory's peak is of that one, the fit's seconds count its "
+    "gathering"
+)
 
 
 @dataclass(config=STRICT)
@@ -94,16 +99,42 @@ class PatchCore:
         Raises:
             AdbenchError: The ratio keeps no patch, eps asks for more dimensions than there are, or features are not finite.
         """
+        self.fit_with([], normal)
+        return self
+
+    def fit_with(self, others: Sequence[Self], normal: Features) -> list[tuple[Self, float]]:
+        """``fit``, and copies of those ``others`` fitted whose banks begin the same order of patches.
+
+        Returns:
+            Itself and these, each with the seconds that a fit of its own would have spared.
+        """
         if not len(normal):
             raise AdbenchError("PatchCore.fit: no training images")
         n = len(normal) * _patches_per_image(normal)
-        size = self._bank_size(n)
-        order = "all" if size == n else self._selection_settings()
-        self.order_key_ = digest({"features": normal.key, "order": order}) if normal.key else ""
-        picked = self._select(normal, n, size)
-        self.neighbors_ = Neighbors(self._gather(normal, picked).to(normal.device))
-        self.source_ = normal.source
-        return self
+        members = [self, *(copy.copy(other) for other in others if self._begins_the_order_of(other, n))]
+        sizes = [member._bank_size(n) for member in members]
+        picked, elapsed = self._select(normal, n, max(sizes))
+        bank = self._gather(normal, picked).to(normal.device)
+        settings = "all" if max(sizes) == n else self._selection_settings()
+        key = digest({"features": normal.key, "order": settings}) if normal.key else ""
+        banks = Banks.of(bank, sorted({*sizes}), max(member._most for member in members), key)
+        shared = sum(banks.seconds.values()) + float(elapsed[-1])
+        for member, size in zip(members, sizes, strict=True):
+            member._take(banks, size, normal.source)
+        return [
+            (member, shared - banks.seconds[size] - float(elapsed[size - 1]))
+            for member, size in zip(members, sizes, strict=True)
+        ]
+
+    def _take(self, banks: Banks, size: int, source: str) -> None:
+        self.banks_, self.neighbors_, self.source_ = banks, banks.by_size[size], source
+        largest = max(banks.by_size)
+        self.notes_ = [] if size == largest else [_CUT.format(largest)]
+
+    @property
+    def _most(self) -> int:
+        """Neighbours that a score asks for."""
+        return max(self.k, self.map_k or 1)
 
     @property
     def bank_(self) -> Tensor:
@@ -140,7 +171,7 @@ class PatchCore:
         size = max(1, int(n * self.ratio))
         selects = self.sampler == "greedy" and size < n
         selection = greedy_bytes(n, self._dims(n, d), size) if selects else 0
-        found = 12 * max(self.k, self.map_k or 1) * max(test, len(normal)) * per_image
+        found = 12 * self._most * max(test, len(normal)) * per_image
         maps = 4 * test * normal.size[0] * normal.size[1]
         return 4 * BLOCK + max(selection, Neighbors.bytes(size, d) + 3 * (found + maps))
 
@@ -187,6 +218,17 @@ class PatchCore:
 
     # Selection
 
+    def _begins_the_order_of(self, other: "PatchCore", n: int) -> bool:
+        """Whether the banks that both keep of n patches begin one order of these."""
+        mine, theirs = (
+            {name: value for name, value in settings_of(m).items() if name != "ratio" and name not in m.asked}
+            for m in (self, other)
+        )
+        sizes = int(n * self.ratio), int(n * other.ratio)
+        return (
+            mine == theirs and sizes[1] > 0 and (sizes[0] == n) == (sizes[1] == n)
+        )  # all patches are in their own order
+
     def _bank_size(self, n: int) -> int:
         size = int(n * self.ratio)
         if size == 0:
@@ -211,23 +253,25 @@ class PatchCore:
         ]
         return {name: getattr(self, name) for name in names}
 
-    def _select(self, normal: Features, n: int, size: int) -> np.ndarray:
-        """Rows of the picked patches, in the order of the picks."""
+    def _select(self, normal: Features, n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the picked patches in the order of the picks, and the seconds until each of them was known."""
         if size == n:
-            return np.arange(n)
+            return np.arange(n), np.zeros(n)
         if self.sampler == "random":
-            return random_order(n, size, self.seed)
+            return random_order(n, size, self.seed), np.zeros(size)
         points: list[Tensor] = []
 
         def pick(known: np.ndarray | None) -> Arrays:
+            start = time.perf_counter()
             points.extend([self._project(normal, n)] if not points else [])
             initial, first = None, 0
             if self.start == "official10":
                 initial = official_start(points[0], self.seed)
             elif self.start == "random":
                 first = int(np.random.default_rng(self.seed).integers(n))
+            before = time.perf_counter() - start
             chosen = greedy(points[0], size, first, initial, known, progress=normal.progress)
-            return {"indices": chosen.indices, "elapsed": chosen.elapsed}
+            return {"indices": chosen.indices, "elapsed": chosen.elapsed + np.float32(before)}
 
         def extend(kept: Arrays) -> Arrays | None:
             if len(kept["indices"]) >= size:
@@ -245,7 +289,7 @@ class PatchCore:
             extend=extend,
             cost=lambda arrays: float(arrays["elapsed"][size - 1]),
         )
-        return kept.arrays["indices"][:size]
+        return kept.arrays["indices"][:size], kept.arrays["elapsed"][:size]
 
     def _project(self, normal: Features, n: int) -> Tensor:
         """(n h w, dim) patches in the space of the selection.
@@ -288,43 +332,17 @@ class PatchCore:
     # Scores
 
     def _search(self, test: Features) -> tuple[Tensor, Tensor]:
-        """The k nearest bank items of every test patch, ascending: (n h w, k) distances and places in the bank.
-
-        Kept with the features per order of picks, bank size and k: a larger bank of the same order searches only what it
-        has more, a smaller k takes its part. Where a second k is asked, more are to be expected: ``SEVERAL`` are found at
-        once, there and for other banks of the order.
-        """
-        k, size = max(self.k, self.map_k or 1), len(self.bank_)
+        """The k nearest bank items of every test patch, ascending: (n h w, k) distances and places in the bank."""
+        k, size = self._most, len(self.neighbors_.bank)
         if k > size:
             raise AdbenchError(f"k {k} is larger than the bank of {size} patches; lower method.k or raise method.ratio")
+        return self.banks_.search(size, k, test, self._queries)
 
-        def search(known: Arrays) -> Arrays:
-            several = any(m == size or kept_k >= SEVERAL for m, kept_k in _searched(known))
-            wanted = min(size, max(k, SEVERAL)) if several else k
-            smaller = max((m for m, kept_k in _searched(known) if m < size and kept_k >= wanted), default=0)
-            found = []
-            done = 0
-            for block in self._blocks(test):
-                with stage("embed"):
-                    queries = self._embed(block)
-                rows = slice(done, done + len(queries))
-                before = (torch.from_numpy(known[f"{smaller}.rows"][rows, :wanted]), smaller) if smaller else None
-                with stage("distance"):
-                    found.append(self.neighbors_.search(queries, wanted, known=before))
-                done += len(queries)
-            distances, nearest = (torch.cat(part).numpy() for part in zip(*found, strict=True))
-            return {**known, f"{size}.distances": distances, f"{size}.rows": nearest}
-
-        def extend(known: Arrays) -> Arrays | None:
-            return None if any(m == size and kept_k >= k for m, kept_k in _searched(known)) else search(known)
-
-        arrays = (
-            test.derive("neighbors", {"bank": self.order_key_}, compute=lambda: search({}), extend=extend).arrays
-            if self.order_key_
-            else search({})
-        )
-        distances, nearest = (torch.from_numpy(arrays[f"{size}.{what}"][:, :k]) for what in ("distances", "rows"))
-        return distances, nearest
+    def _queries(self, test: Features) -> Iterator[Tensor]:
+        for block in self._blocks(test):
+            with stage("embed"):
+                queries = self._embed(block)
+            yield queries
 
     def _image_scores(self, test: Features, distances: Tensor, nearest: Tensor) -> Tensor:
         """(n,) the largest patch score of each image, re-weighted as equation 7 where asked."""
@@ -352,11 +370,6 @@ class PatchCore:
 
 def _patches_per_image(features: Features) -> int:
     return int(features.maps[0].shape[-2] * features.maps[0].shape[-1])
-
-
-def _searched(known: Arrays) -> list[tuple[int, int]]:
-    """(bank size, k) of the searches kept."""
-    return [(int(name.split(".")[0]), a.shape[1]) for name, a in known.items() if name.endswith(".distances")]
 
 
 def official_embedding(maps: list[Tensor], patch: int = 3) -> list[Tensor]:

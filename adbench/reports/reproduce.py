@@ -54,7 +54,7 @@ def reproduce(name: str, overrides: Sequence[str], progress: bool, report: Calla
     failures: dict[str, str] = {}
     for number, (words, planned) in enumerate(plans.items(), 1):
         report(f"{name}: run {number} of {len(plans)}: {words}")
-        outcome = run(planned, process_fits(), progress, report)
+        outcome = run(planned, process_fits(), progress, report, list(plans.values()))
         failures |= {f"{words}: {category}": why for category, why in outcome.failures.items()}
     if failures and not any(folder.glob("*.json")):
         raise AdbenchError(f"{name}: nothing could be measured: {next(iter(failures.values()))}")
