@@ -4,11 +4,14 @@ A deeper map reaches the finest resolution by blockwise copies, so several posit
 be computed per cell is computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+READ = 32
+"""Images whose mapped features may stay in memory at a time."""
 
 
 class Part(Protocol):
@@ -65,6 +68,8 @@ class Referred:
     mean: np.ndarray
     """(c, cells)."""
     cell: np.ndarray
+    evict: Callable[[], None]
+    """Called when the maps of ``READ`` images were read."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,6 +88,8 @@ class Referred:
         out = np.empty((mean.shape[1], len(self.maps), len(mean)), np.float32)
         for i, image in enumerate(self.maps):
             out[:, i] = (image[:, cells] - mean).T
+            if i % READ == READ - 1:
+                self.evict()
         return out
 
 

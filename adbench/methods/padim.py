@@ -1,7 +1,7 @@
 """PaDiM and PaDiM-JL: a Gaussian of normal features per patch position (Defard et al., ICPR 2020, arXiv 2011.08785)."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from adbench import memory, patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
 from adbench.kernels import projection
-from adbench.kernels.blockwise import Part, Referred, Stored
+from adbench.kernels.blockwise import READ, Part, Referred, Stored
 from adbench.kernels.cholesky import PANEL, Factors
 from adbench.kernels.mahalanobis import WORKSPACE, Dual, Primal, factor_all, squared_distances
 from adbench.kernels.parallel import workers
@@ -75,8 +75,10 @@ class PaDiM:
         if n < 2:
             raise AdbenchError(f"a covariance needs at least 2 normal images, got {n}")
         dims = self._draw(normal)
-        means = [m.mean(dim=0).flatten(1).numpy() for m in normal.maps]
-        self.mean_ = [mean[used] for mean, used in zip(means, self.channels_, strict=True)]  # (c, cells) per layer
+        self.mean_: list[np.ndarray] = []  # (c, cells) per layer
+        for m, used in zip(normal.maps, self.channels_, strict=True):
+            self.mean_.append(m.mean(dim=0).flatten(1).numpy()[used])
+            normal.evict()
         for mean in self.mean_:
             require_finite(mean, "means of the normal features")
         self.gaussians_: Primal | Dual
@@ -86,7 +88,7 @@ class PaDiM:
         else:
             self.refers_ = self._refers(normal)
             values = self._referred if self.refers_ else self._copied
-            self.gaussians_ = Dual(values(normal.maps), self._block())
+            self.gaussians_ = Dual(values(normal.maps, normal.evict), self._block())
         self.factors_: tuple[float, list[Factors]] | None = None
         self._factors()
         self.source_ = normal.source
@@ -185,22 +187,24 @@ class PaDiM:
             total += np.take(values @ matrix, cell, axis=0)
         return [total]
 
-    def _copied(self, maps: Sequence[Tensor]) -> list[Part]:
-        """Reduced values of some images, cell by cell."""
+    def _copied(self, maps: Sequence[Tensor], evict: Callable[[], None]) -> list[Part]:
+        """Reduced values of some images, cell by cell; ``evict`` is called when some were read."""
         values = [np.empty((cells, len(maps[0]), c), np.float32) for cells, c in self._reduced_shapes()]
 
         def copy(i: int) -> None:
             for out, reduced in zip(values, self._reduce([m[i] for m in maps]), strict=True):
                 out[:, i] = reduced
+            if i % READ == READ - 1:
+                evict()
 
         with workers() as each:
             each(copy, range(len(maps[0])))
         return [Stored(out, cell) for out, cell in zip(values, self.cells_, strict=False)]
 
-    def _referred(self, maps: Sequence[Tensor]) -> list[Part]:
+    def _referred(self, maps: Sequence[Tensor], evict: Callable[[], None]) -> list[Part]:
         """The same values for ``reduction=none``, left where they are."""
         flat = [m.flatten(2).numpy() for m in maps]
-        return [Referred(m, mean, cell) for m, mean, cell in zip(flat, self.mean_, self.cells_, strict=True)]
+        return [Referred(m, mean, cell, evict) for m, mean, cell in zip(flat, self.mean_, self.cells_, strict=True)]
 
     def _refers(self, normal: Features) -> bool:
         factors = 2 * normal.maps[0][0, 0].numel() * len(normal) ** 2  # bytes, as triangles
@@ -212,7 +216,7 @@ class PaDiM:
         values = self._referred if self.refers_ else self._copied
         step = max(1, CHUNK // sum(4 * cells * c for cells, c in self._reduced_shapes()))
         for first in range(0, len(features), step):
-            yield values([m[first : first + step] for m in features.maps])
+            yield values([m[first : first + step] for m in features.maps], features.evict)
 
     def _reduced_shapes(self) -> list[tuple[int, int]]:
         """Cells and dimensions of each part."""
