@@ -26,7 +26,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
-from adbench import memory
+from adbench import machine
 from adbench.build import settings_of
 from adbench.core import AdbenchError, Backbone, DataError, Features, Sample, require_finite
 from adbench.files import whole_file
@@ -120,7 +120,7 @@ class Extractor:
         done = 0
         for batch in self._batches(samples, layers, vectors):
             if not made:
-                needed, there = _size_of_all(batch, len(samples)), memory.free()
+                needed, there = _size_of_all(batch, len(samples)), machine.free_memory()
                 if needed > there:
                     raise AdbenchError(
                         f"features of {len(samples)} images take {needed / 1e9:.1f} GB, no cache folder holds them and "

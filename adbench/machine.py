@@ -7,14 +7,20 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from adbench.core import AdbenchError
 
+OWN_GROUPS = Path("/proc/self/cgroup")
+"""Where Linux names the control groups of the process."""
+GROUPS = Path("/sys/fs/cgroup")
+"""Where it shows their limits, and so those of containers and batch jobs."""
 _PACKAGES = ("adbench", "torch", "timm", "open_clip_torch", "numpy", "scipy", "scikit-learn", "numba", "pillow")
 _SETTINGS = ("OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -55,6 +61,12 @@ def describe(device: str) -> dict[str, Any]:
         "variables": {v: os.environ[v] for v in _SETTINGS if v in os.environ},
         "commit": _commit(),
     }
+
+
+def free_memory() -> int:
+    """Bytes that the process can still take without swapping: what the system has, or its control group if that is less."""
+    available = psutil.virtual_memory().available
+    return min([available, *_left_in_groups()])
 
 
 def reset_peak_memory() -> None:
@@ -102,3 +114,25 @@ def _commit() -> str | None:
         done = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         return done.stdout.strip() or None
     return None
+
+
+def _left_in_groups() -> Iterator[int]:
+    """What the limits of the process's control group and of those around it leave, for both versions of the interface."""
+    with contextlib.suppress(OSError):
+        for line in OWN_GROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                root = GROUPS / controllers
+                files = ("limit_in_bytes", "usage_in_bytes") if controllers else ("max", "current")
+                inside = Path(path.lstrip("/"))
+                for group in (inside, *inside.parents):
+                    yield from _left_in(root / group, *files)
+
+
+def _left_in(group: Path, limit: str, used: str) -> Iterator[int]:
+    with contextlib.suppress(OSError, ValueError):  # a group without the files, or the limit "max"
+        allowed, taken = (int((group / f"memory.{name}").read_text()) for name in (limit, used))
+        # Pages of files, such as those of mapped features, count as taken and are given back when memory is short.
+        shrinks = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        files = int(shrinks.get("total_inactive_file", shrinks.get("inactive_file", 0)))
+        yield max(0, allowed - taken + files)

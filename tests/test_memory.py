@@ -84,7 +84,7 @@ def test_what_would_fit_is_named(monkeypatch):
     normal = features(30, 0)
     method = PatchCore(layers=[1, 2], ratio=0.9, k=3)
     needed = {ratio: PatchCore(layers=[1, 2], ratio=ratio, k=3).memory(normal, 10) for ratio in (0.9, 0.25, 0.1)}
-    monkeypatch.setattr(memory, "free", lambda: needed[0.25])
+    monkeypatch.setattr(machine, "free_memory", lambda: needed[0.25])
     with pytest.raises(
         AdbenchError, match=r"PatchCore on 30 images needs about 0.\d GB .* method.ratio=0.25 would fit"
     ):
@@ -93,7 +93,7 @@ def test_what_would_fit_is_named(monkeypatch):
     memory.require(PatchCore(layers=[1, 2], ratio=0.25, k=3), normal, 10)
     with pytest.raises(AdbenchError, match=r"method\.ratio=0\.1 would fit"):
         memory.require(method, normal, 10, besides=needed[0.25] - needed[0.1])
-    monkeypatch.setattr(memory, "free", lambda: 1000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
     with pytest.raises(AdbenchError, match="free some, or set a smaller geometry"):
         memory.require(method, normal, 10)
 
@@ -127,13 +127,13 @@ def test_a_control_groups_limit_counts_and_its_file_pages_do_not(tmp_path, monke
         (folder / limit).write_text(allowed)
         (folder / used).write_text("500")
         (folder / "memory.stat").write_text(f"anon 300\n{files} 200\n")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
     own = tmp_path / "cgroup"
     own.write_text(f"{'4' if version else '0'}:{version}:/jobs/one\n1:cpu:/\n")
-    monkeypatch.setattr(memory, "OWN_GROUPS", own)
-    assert memory.free() == expected
+    monkeypatch.setattr(machine, "OWN_GROUPS", own)
+    assert machine.free_memory() == expected
     own.unlink()
-    assert memory.free() > 10**6  # a system without control groups has what it has
+    assert machine.free_memory() > 10**6  # a system without control groups has what it has
 
 
 def test_the_screen_keeps_to_fewer_axes_where_all_coordinates_would_not_fit(monkeypatch):
@@ -141,7 +141,7 @@ def test_the_screen_keeps_to_fewer_axes_where_all_coordinates_would_not_fit(monk
 
     points = np.random.default_rng(0).standard_normal((3000, 600), dtype=np.float32)  # as flat as can be
     assert Screen(points).shadows(points)[0].shape[1] == 602
-    monkeypatch.setattr(memory, "free", lambda: 4 * 600 * 2999)
+    monkeypatch.setattr(machine, "free_memory", lambda: 4 * 600 * 2999)
     assert Screen(points).shadows(points)[0].shape[1] == screen.RANKS[-1] + 2
 
 
@@ -170,6 +170,6 @@ def test_features_that_fit_neither_disk_nor_memory_are_refused_before_they_are_m
     assert len(made(samples, names, reads)) == len(samples)
     assert "cannot keep features" in caplog.text
     assert not list((tmp_path / "cache").rglob("*.npy"))
-    monkeypatch.setattr(memory, "free", lambda: 1000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
     with pytest.raises(AdbenchError, match=r"no cache folder holds them .* set cache=DIR"):
         made(samples, names, reads)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from adbench import records
+from adbench import machine, records
 from adbench.compose import compose
 from adbench.core import AdbenchError
 from adbench.fitting import Fits
@@ -117,9 +117,7 @@ def test_measuring_again_replaces_the_record(tmp_path, measure):
 
 
 def test_a_method_that_would_not_fit_the_memory_fails_before_its_fit(tmp_path, measure, monkeypatch):
-    from adbench import memory
-
-    monkeypatch.setattr(memory, "free", lambda: 1000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
     outcome = measure[1]()
     assert not outcome.records
     (message,) = outcome.failures.values()

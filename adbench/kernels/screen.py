@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from adbench import memory
+from adbench import machine
 from adbench.core import require_finite
 
 SAMPLE = 2048
@@ -54,7 +54,7 @@ class Screen:
         self._mean = sample.mean(axis=0)
         sample = ((sample - self._mean) * self._scale).astype(np.float32)
         self._axes = _axes(sample, rank)  # (d, r), None for all coordinates
-        if self._axes is None and d > RANKS[-1] and 4 * d * (count or n) > memory.free():
+        if self._axes is None and d > RANKS[-1] and 4 * d * (count or n) > machine.free_memory():
             self._axes = _axes(sample, RANKS[-1])
         used = d if self._axes is None else self._axes.shape[1]
         shadow = 2 * _SINGLE + math.sqrt(4 * math.sqrt(used) * d * _DOUBLE)  # relative error of a shadow's entries

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import memory, patches
+from adbench import machine, patches
 from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
 from adbench.kernels import projection
 from adbench.kernels.blockwise import READ, Part, Referred, Stored
@@ -209,7 +209,7 @@ class PaDiM:
     def _refers(self, normal: Features) -> bool:
         factors = 2 * normal.maps[0][0, 0].numel() * len(normal) ** 2  # bytes, as triangles
         state = sum(m.nbytes for m in normal.maps) + factors
-        return self.reduction == "none" and state > min(STATE, memory.free() // 2)
+        return self.reduction == "none" and state > min(STATE, machine.free_memory() // 2)
 
     def _chunks(self, features: Features) -> Iterator[list[Part]]:
         """Values of all images, some at a time."""
