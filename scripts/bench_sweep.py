@@ -38,16 +38,21 @@ LAMBDAS = Sweep(["run", "-m", "method=crd", "method.lambda_=0.1,1,3,5,10"], ["ru
 TABLE = Sweep(["reproduce", "crd_table3"], ["run", "experiment=crd_table3", "method.lambda_=5"])
 
 
-def measure(sweep: Sweep, words: Sequence[str], folder: Path, cold: bool) -> tuple[float, float]:
-    """Seconds of the whole sweep and of its dearest member; both fill a cache of their own."""
-    taken = []
-    for command in (sweep.all, sweep.dearest):
+def measure(sweep: Sweep, words: Sequence[str], folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of the whole sweep and of its dearest member; each time both fill a cache of their own."""
+
+    def run(command: Sequence[str]) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as name:
-            if not cold:
+            if not options.cold:
                 shutil.copytree(folder / "kept" / "features", Path(name, "features"), copy_function=os.link)
             places = [f"cache={name}", f"results={name}/results"]
-            taken.append(benchmark.run_process(*COMMAND, *command, *words, *places).seconds)
-    return taken[0], taken[1]
+            return benchmark.run_process(*COMMAND, *command, *words, *places).seconds
+
+    contestants: dict[str, benchmark.Contestant] = {
+        "all": lambda turn: run(sweep.all),
+        "dearest": lambda turn: run(sweep.dearest),
+    }
+    return benchmark.in_turns(contestants, options.repeats, options.threads)
 
 
 def keep_features(words: Sequence[str], folder: Path, experiment: Sequence[str] = ()) -> None:
@@ -57,11 +62,12 @@ def keep_features(words: Sequence[str], folder: Path, experiment: Sequence[str] 
 
 
 def main() -> None:
-    parser = benchmark.parser(__doc__, quick="20 training images, 10 test images")
+    parser = benchmark.parser(__doc__, quick="20 training images, 10 test images, once", repeats=3)
     parser.add_argument("--defaults", action="store_true", help="with time per image, pictures and threshold")
     parser.add_argument("--cold", action="store_true", help="no features are kept before")
     parser.add_argument("--data", type=Path, help="a folder that holds MVTec's bottle; else drawn images of 256 pixels")
     options = parser.parse_args()
+    options.repeats = 1 if options.quick else options.repeats
     benchmark.pin(options.threads)
     report = benchmark.Report(options)
     with tempfile.TemporaryDirectory() as name:
@@ -82,9 +88,12 @@ def compare(options: argparse.Namespace, report: benchmark.Report, place: Place,
         if options.data:
             keep_features(words, folder, ["experiment=crd_table3"])
     state = "not kept" if options.cold else "kept"
-    report.say(f"features {state}, {options.threads} thread(s); seconds of whole processes")
+    report.say(
+        f"features {state}, {options.threads} thread(s); seconds of whole processes, medians of {options.repeats}"
+    )
     for name, sweep in sweeps.items():
-        everything, dearest = measure(sweep, settings, folder, options.cold)
+        taken = measure(sweep, settings, folder, options)
+        everything, dearest = taken["all"], taken["dearest"]
         times = everything / dearest
         report.say(f"{name:22} sweep {everything:8.1f} s, its dearest member {dearest:8.1f} s, {times:5.2f} times")
         report.figures[benchmark.key(name, "s")] = everything
