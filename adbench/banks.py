@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -31,6 +31,8 @@ class Banks:
     """Neighbours that will be asked for at most."""
     seconds: dict[int, float]
     """What each one took to index, by size."""
+    found: dict[str, Arrays] = field(default_factory=dict)
+    """What was found so far, by the name of the features; for the jobs of one process."""
 
     @classmethod
     def of(cls, bank: Tensor, sizes: Sequence[int], most: int, key: str) -> Self:
@@ -45,8 +47,8 @@ class Banks:
     def search(self, size: int, k: int, test: Features, queries: Queries) -> Found:
         """The k nearest of the first ``size`` patches to every patch of ``test``.
 
-        Kept with the features per order, size and k, and for all the banks at once, at the cost of the largest: a larger
-        bank of the order searches only what it has more, a smaller k takes its part.
+        Kept with the features per order, size and k, and for all the banks at once, at the cost of the largest (on the
+        CPU): a larger bank of the order searches only what it has more, a smaller k takes its part.
         """
         if not (self.key and test.key):
             return _concatenated(self.by_size[size], [size], k, queries(test))[0]
@@ -66,7 +68,10 @@ class Banks:
                 arrays |= {f"{m}.distances": distances.numpy(), f"{m}.rows": rows.numpy()}
             return arrays
 
-        kept = test.derive("neighbors", {"bank": self.key}, compute=lambda: search({}) or {}, extend=search).arrays
+        kept = self.found.get(test.key, {})
+        if f"{size}.rows" not in kept or kept[f"{size}.rows"].shape[1] < k:
+            known = test.derive("neighbors", {"bank": self.key}, compute=lambda: search(kept) or {}, extend=search)
+            kept = self.found[test.key] = known.arrays
         return torch.from_numpy(kept[f"{size}.distances"][:, :k]), torch.from_numpy(kept[f"{size}.rows"][:, :k])
 
 

@@ -111,7 +111,7 @@ def _run(words: list[str]) -> int:
                 words = [*words, f"hydra.sweep.dir='{sweep}'"]
 
     def job(config: DictConfig) -> None:
-        failed[0] |= not _job(config, tried)
+        failed[0] |= not _job(config, tried[1:])
 
     sys.argv = ["adbench run", *words]
     hydra.main(config_path=str(config_folder()), config_name="run", version_base="1.3")(job)()

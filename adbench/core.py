@@ -208,6 +208,10 @@ class FitsTogether(Protocol):
         """
         ...
 
+    def memory_with(self, others: Sequence[Self], normal: Features, test: int) -> int:
+        """Bytes at the peak of fitting these on ``normal`` and of scoring ``test`` images, as ``EstimatesMemory``."""
+        ...
+
 
 @runtime_checkable
 class ScoresImages(Protocol):

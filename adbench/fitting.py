@@ -75,6 +75,8 @@ class Fits:
     limit: int = 2 * 1024**3
     kept: list[dict[str, Fit]] = field(default_factory=list)
     """What was fitted together, by what shapes a fit; the latest last."""
+    seen: set[str] = field(default_factory=set)
+    """All that was ever fitted. What had to go comes back alone: what was made for the others is known by then."""
 
     def fit(self, method: M, normal: Features, others: Sequence[M] = ()) -> Fit:
         """Fit ``method``, or take over the state of one that differs in score-time settings only.
@@ -82,7 +84,7 @@ class Fits:
         Args:
             method: Left as it is; a copy is fitted.
             normal: What to fit on.
-            others: Methods that will be fitted on it too; where one fit gives their states, it is made for them as well.
+            others: Methods of the same class that will be fitted on it too; where one fit gives their states, it does.
         """
         settings = settings_of(method)
         key = _key(method, normal)
@@ -95,13 +97,14 @@ class Fits:
         start = time.perf_counter()
         fitted: list[tuple[M, float]]
         if isinstance(method, FitsTogether):
-            fitted = copy.copy(method).fit_with(others, normal)
+            fitted = copy.copy(method).fit_with([] if key in self.seen else others, normal)
         else:
             fitted = [(copy.copy(method).fit(normal), 0.0)]
         seconds = time.perf_counter() - start + normal.memo.credit
         fits = {_key(m, normal): Fit(m, seconds - spared) for m, spared in reversed(fitted)}
         if normal.key:  # features made by hand have no name to find the fit by
             self.kept.append(fits)
+            self.seen.update(fits)
         while len(self.kept) > 1 and sum(_bytes_together(some) for some in self.kept) > self.limit:
             self.kept.pop(0)
         return fits[key]
@@ -113,5 +116,5 @@ def _key(method: Method, normal: Features) -> str:
 
 
 def _bytes_together(fits: dict[str, Fit]) -> int:
-    """What they hold: the states of one fit lie within the largest of them."""
+    """What they hold: states of one fit lie within the largest of them, but for indexes of a few percent."""
     return max(state_bytes(fit.method) for fit in fits.values())

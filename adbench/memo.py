@@ -5,7 +5,6 @@ reuse, never a wrong number. A file is written whole or not at all, carries a ch
 time while others wait for it.
 """
 
-import functools
 import hashlib
 import json
 import logging
@@ -115,19 +114,12 @@ class Memo:
 
 def _read(path: Path) -> Entry | None:
     try:
-        state = path.stat()
-        return _content(path, state.st_size, state.st_mtime_ns)
+        return Entry.from_bytes(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         log.warning("%s is damaged (%s) and is computed again", path, error)
         return None
-
-
-@functools.lru_cache(maxsize=2)  # of a test set and of its training images
-def _content(path: Path, size: int, changed: int) -> Entry:
-    """Read once by all jobs of a sweep, for as long as size and time of change stay; its arrays are not written to."""
-    return Entry.from_bytes(path.read_bytes())
 
 
 @contextmanager

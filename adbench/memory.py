@@ -1,11 +1,13 @@
 """Whether a computation fits the memory that is free, asked before it starts."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from adbench import machine
 from adbench.build import check, settings_of
-from adbench.core import AdbenchError, Features, Method
+from adbench.core import AdbenchError, Features, FitsTogether, Method
+
+M = TypeVar("M", bound=Method)
 
 
 @runtime_checkable
@@ -53,3 +55,10 @@ def require(method: Method, normal: Features, test: int, besides: int = 0) -> No
         f"{machine.free_memory() / 1e9:.1f} GB are free; "
         + (f"{change} would fit" if change else "free some, or set a smaller geometry.resize and geometry.crop")
     )
+
+
+def those_that_fit(method: M, others: Sequence[M], normal: Features, test: int, besides: int = 0) -> Sequence[M]:
+    """The ``others`` where all can be fitted and scored together with ``method``, else none; arguments as ``fits``."""
+    if not others or not isinstance(method, FitsTogether):
+        return []
+    return others if method.memory_with(others, normal, test) + besides <= machine.free_memory() else []

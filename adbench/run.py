@@ -8,7 +8,7 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,8 +85,12 @@ class Plan:
             "category": category,
             "geometry": settings_of(self.geometry),
             "backbone": self.backbone.identity(),
-            "method": {"class": type(self.method).__name__, "settings": settings_of(self.method)},
+            "method": self.method_identity(),
         }
+
+    def method_identity(self) -> dict[str, Any]:
+        """The part of ``identity`` that is the method's."""
+        return {"class": type(self.method).__name__, "settings": settings_of(self.method)}
 
     @property
     def results(self) -> Path:
@@ -167,21 +171,30 @@ def run(
             known = None if plan.options.existing == "redo" else records.find(plan.records, identity)
             if known is not None:
                 report(f"{category}: has a record, skipped (existing=redo measures it again)")
-            others = _wanted_too(identity, coming)
-            outcome.records.append(known or evaluate(plan, category, split, identity, fits, progress, others))
+            if known is None:
+                others = [o.method for o in coming if _wanted_too(o, plan, identity)]
+                known = evaluate(plan, category, split, identity, fits, progress, others)
+            outcome.records.append(known)
         except (AdbenchError, MemoryError) as error:
             outcome.failures[category] = str(error) or type(error).__name__
             report(f"{category}: failed: {outcome.failures[category]}")
     return outcome
 
 
-def _wanted_too(identity: dict[str, Any], coming: Sequence[Plan]) -> Iterator[Method]:
-    """The methods of those plans that lack a record on the same features of the same images."""
-    for other in coming:
-        theirs = other.identity(identity["category"], identity["dataset"]["fingerprint"])
-        missing = other.options.existing == "redo" or records.find(other.records, theirs) is None
-        if missing and {**theirs, "method": identity["method"]} == identity:
-            yield other.method
+def _wanted_too(other: Plan, plan: Plan, identity: dict[str, Any]) -> bool:
+    """Whether another plan lacks the record of its method, of the same kind, on the features of this one's category."""
+    alike = type(other.method) is type(plan.method) and all(
+        settings_of(getattr(other, part)) == settings_of(getattr(plan, part)) for part in ("geometry", "backbone")
+    )
+    if not alike or (other.dataset.name, type(other.backbone)) != (plan.dataset.name, type(plan.backbone)):
+        return False
+    theirs = {**identity, "method": other.method_identity()}
+    try:
+        if identity["category"] not in other.dataset.names():
+            return False
+        return other.options.existing == "redo" or records.find(other.records, theirs) is None
+    except AdbenchError:  # what is wrong with it fails its own job
+        return False
 
 
 def evaluate(
@@ -191,7 +204,7 @@ def evaluate(
     identity: dict[str, Any],
     fits: Fits,
     progress: bool,
-    others: Iterable[Method] = (),
+    others: Sequence[Method] = (),
 ) -> Record:
     """Features, fit, scores, metrics, time: the record of one category, saved with its raw scores and pictures.
 
@@ -202,7 +215,7 @@ def evaluate(
         identity: What names the record.
         fits: Fitted methods to reuse, and where this one is kept.
         progress: Whether to show progress bars.
-        others: Methods that will be asked of the same features.
+        others: Methods of the same class that will be asked of the same features.
     """
     options = plan.options
     if not split.train:
@@ -215,9 +228,13 @@ def evaluate(
     extract_seconds = extractor.seconds
     test = extractor(split.test, digests([s.path for s in split.test]), plan.method)
     extract_seconds += extractor.seconds
-    _require_memory(plan, normal, split.test, fits)
+    besides = _pixel_bytes(plan.geometry, normal, split.test)
+    if not memory.fits(plan.method, normal, len(test), besides):
+        fits.kept.clear()
+        plan.backbone.release()
+        memory.require(plan.method, normal, len(test), besides)
 
-    fit = fits.fit(plan.method, normal, [o for o in others if memory.fits(o, normal, len(test))])
+    fit = fits.fit(plan.method, normal, memory.those_that_fit(plan.method, others, normal, len(test), besides))
     normal.evict()
     start = time.perf_counter()
     scores = fit.method.score(test)
@@ -261,15 +278,11 @@ def evaluate(
     return records.load(records.save(plan.records, record, rows, measured.pixels))
 
 
-def _require_memory(plan: Plan, normal: Features, test: Sequence[Sample], fits: Fits) -> None:
-    """Raise where fit, scores and pixel metrics would not fit the memory, before they start."""
-    at_input = plan.geometry.evaluate_at == "input"
+def _pixel_bytes(geometry: Geometry, normal: Features, test: Sequence[Sample]) -> int:
+    """What anomaly maps, masks and the pixel metrics take."""
+    at_input = geometry.evaluate_at == "input"
     pixels = len(test) * math.prod(normal.size) if at_input else sum(math.prod(image_size(s.path)) for s in test)
-    besides = 11 * pixels  # anomaly map, mask and what the metrics sort
-    if not memory.fits(plan.method, normal, len(test), besides):
-        fits.kept.clear()
-        plan.backbone.release()
-        memory.require(plan.method, normal, len(test), besides)
+    return 11 * pixels
 
 
 @dataclass

@@ -115,5 +115,18 @@ def test_what_is_fitted_together_is_kept_together_and_goes_together():
     assert [len(some) for some in fits.kept] == [1]
 
 
+def test_what_was_fitted_together_and_had_to_go_comes_back_alone():
+    fits = Fits(limit=1)
+    some = Features([torch.randn(2, 3, 9, 9)], None, (36, 36), key="some", memo=Memo())
+    methods = [PatchCore(layers=[1], ratio=ratio) for ratio in (0.1, 0.5)]
+    sizes = []
+    for method in methods:
+        sizes.append(
+            [len(fit.method.bank_) for fit in fits.kept[-1].values()] if fits.fit(method, some, methods) else None
+        )
+        fits.fit(Mean(), normal())
+    assert [len(s) for s in sizes] == [2, 1]
+
+
 def test_state_is_what_was_learned_not_the_settings():
     assert state_bytes(Mean().fit(normal())) == 4 + 3 * 8 + 2 * 4

@@ -3,6 +3,7 @@
 import copy
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -72,6 +73,37 @@ def taken_and_estimate(method):
     before = machine.peak_memory()
     method.fit(normal).score(test)
     return machine.peak_memory() - before, method.memory(normal, len(test))
+
+
+def test_the_estimate_of_several_together_bounds_them():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        taken, estimate, alone = process.submit(taken_together).result()
+    assert alone < taken < estimate + 60e6
+    assert estimate < 3 * taken + 240e6  # it counts the larger of the two sets, and here the smaller one is searched
+
+
+def taken_together():
+    """Bytes that a fit of several coresets and one search in all of them take, those expected, and those of one alone."""
+    machine.set_threads(2)
+    settings = {"layers": [1, 2], "k": 60}
+    PatchCore(**settings, ratio=0.5).fit(features(4, 2)).score(features(2, 3))
+    one = PatchCore(**settings, ratio=0.9)
+    others = [PatchCore(**settings, ratio=ratio / 10) for ratio in range(1, 9)]
+    normal, test = replace(features(40, 0), key="normal"), replace(features(30, 1), key="test")
+    machine.reset_peak_memory()
+    before = machine.peak_memory()
+    one.fit_with(others, normal)
+    one.score(test)
+    return machine.peak_memory() - before, one.memory_with(others, normal, len(test)), one.memory(normal, len(test))
+
+
+def test_where_not_all_fit_together_each_is_fitted_alone(monkeypatch):
+    normal, others = features(10, 0), [PatchCore(layers=[1, 2], ratio=0.9)]
+    one = PatchCore(layers=[1, 2], ratio=0.1)
+    assert memory.those_that_fit(one, others, normal, 5) == others
+    monkeypatch.setattr(machine, "free_memory", lambda: one.memory(normal, 5) + 10**6)
+    assert memory.those_that_fit(one, others, normal, 5) == []
+    assert memory.those_that_fit(SPADE(), [SPADE(k=3)], normal, 5) == []
 
 
 def test_crds_estimate_does_not_grow_with_the_images():

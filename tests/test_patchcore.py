@@ -95,6 +95,31 @@ def test_kept_searches_give_the_scores_of_a_fresh_search(tmp_path, sampler):
     assert len(list(tmp_path.glob("neighbors-*.memo"))) == 2  # of the sampler's order, and of all patches
 
 
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+@pytest.mark.parametrize("setting", [{"patch": 5}, {"pool_padding": False}, {"upsample": "nearest"}, {"seed": 1}])
+def test_what_is_kept_of_other_patches_is_not_taken(tmp_path, ratio, setting):
+    memo = Memo(tmp_path)
+    normal, test = features(7, 0, memo, "normal"), features(4, 1, memo, "test")
+    PatchCore(ratio=ratio).fit(normal).score(test)
+    other = PatchCore(ratio=ratio, **setting)
+    kept, fresh = other.fit(normal).score(test), other.fit(NORMAL).score(TEST)
+    torch.testing.assert_close(kept.images, fresh.images, rtol=1e-6, atol=0)
+
+
+def test_without_a_folder_what_was_found_together_is_found_once(monkeypatch):
+    searched = []
+    search = Neighbors.search_beginnings
+    monkeypatch.setattr(Neighbors, "search_beginnings", lambda *a: searched.append(a[3]) or search(*a))
+    normal, test = features(7, 0, key="normal"), features(4, 1, key="test")
+    others = [PatchCore(ratio=0.5, k=3), PatchCore(ratio=0.02, k=50)]  # 50 of a bank of 5 are its own job's error
+    methods = [method for method, _ in PatchCore(ratio=0.02).fit_with(others, normal)[:2]]
+    kept = [method.score(test).images for method in methods]
+    assert searched == [[5, 126]]
+    for method, images in zip(methods, kept, strict=True):
+        fresh = PatchCore(ratio=method.ratio, k=method.k).fit(NORMAL).score(TEST).images
+        torch.testing.assert_close(images, fresh, rtol=1e-6, atol=0)
+
+
 def test_methods_of_one_order_are_fitted_and_searched_together(tmp_path, monkeypatch):
     selected, searched = [], []
     greedy, search = patchcore.greedy, Neighbors.search_beginnings
@@ -123,7 +148,7 @@ def test_methods_of_one_order_are_fitted_and_searched_together(tmp_path, monkeyp
         torch.testing.assert_close(scores.maps, alone.score(TEST).maps, rtol=1e-6, atol=1e-6)
         assert state_bytes(method) == state_bytes(alone)
         assert spared > 0
-        assert bool(method.notes_) == (method.ratio < 0.5)
+        assert "banks of 5, 25, 126 patches" in method.notes_[0]
 
 
 def test_k_averages_the_nearest_for_the_map_unless_map_k_says_otherwise():

@@ -141,5 +141,32 @@ def test_what_is_coming_shares_one_fit_unless_it_has_a_record(tmp_path, measure,
     assert len(fitted) == 2
     assert [len(o.records) for o in outcomes] == [1, 1, 1]
     notes = {o.records[0].identity["method"]["settings"]["ratio"]: o.records[0].notes for o in outcomes}
-    assert "begins one of" in notes[0.1][0]
-    assert notes[0.2] == notes[0.3] == []
+    assert "one fit and one search" in notes[0.1][0]
+    assert notes[0.2] == notes[0.1]
+    assert notes[0.3] == []
+
+
+def test_what_is_coming_and_wrong_fails_no_other_job(tmp_path, measure):
+    bottle, _ = measure
+    words = ["dataset=mvtec", f"dataset.root={bottle.parent}", *QUICK, f"results={tmp_path}", f"cache={tmp_path / 'c'}"]
+    first, broken, *others = (
+        plan(compose([*words, *more]))
+        for more in (
+            ["method.ratio=0.1"],
+            ["method.ratio=0.2"],
+            ["method.ratio=0.00001"],
+            ["method.ratio=0.1", "method.k=5000"],
+            ["method.ratio=0.3", "method.projection=jl_sparse", "method.eps=0.05"],
+            ["method.ratio=0.3", "method.layers=[1]"],
+            ["method.ratio=0.3", "backbone.weights=/nowhere.pt"],
+            ["method.ratio=0.3", "dataset.root=/nowhere"],
+            ["method=padim"],
+            ["method=spade"],
+        )
+    )
+    (record,) = run(broken, Fits(), progress=False).records
+    path = tmp_path / "records" / f"{record.id}.json"
+    path.write_text(path.read_text()[:100])
+    fits = Fits()
+    assert not run(first, fits, progress=False, coming=[first, broken, *others]).failures
+    assert [len(together) for together in fits.kept] == [1]

@@ -66,14 +66,14 @@ class Neighbors:
     def search_beginnings(
         self, queries: Tensor, k: int, sizes: Sequence[int], known: tuple[Tensor, int] | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """``search`` in the first rows of the bank, for several numbers of them at the cost of the largest.
+        """``search`` in the first rows of the bank, for several numbers of them; on the CPU at the cost of the largest.
 
         Args:
             queries: (q, d) float32.
             k: How many, at most the largest size.
             sizes: Numbers of rows, ascending, at most n.
             known: (q, k) nearest among the first rows of the bank, and how many rows those are, at most the smallest size:
-                only the rest is searched.
+                only the rest is searched. Not used on a GPU.
 
         Returns:
             For each size what ``search`` gives, with as many neighbours as there are rows where these are fewer than k.
@@ -87,7 +87,7 @@ class Neighbors:
         if queries.ndim != 2 or queries.shape[1] != d:
             raise AdbenchError(f"queries of shape {tuple(queries.shape)} do not fit a bank of {d} dimensions")
         if self.bank.device.type != "cpu":
-            return [_on_device(self.bank[:size], queries, min(k, size)) for size in sizes]
+            return _on_device(self.bank, queries, k, sizes)
 
         from adbench.kernels import loops  # compiles or loads machine code, which other commands need not wait for
 
@@ -119,11 +119,11 @@ class Neighbors:
         return [(torch.from_numpy(distances), torch.from_numpy(nearest)) for distances, nearest in found]
 
 
-def _on_device(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _on_device(bank: Tensor, queries: Tensor, k: int, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
     """Direct differences with all bank rows, 256 queries at a time."""
     parts = []
     for block in queries.split(QUERIES):
-        distances = torch.cdist(block.to(bank.device), bank, compute_mode="donot_use_mm_for_euclid_dist")
-        ordered, rows = distances.sort(dim=1, stable=True)
-        parts.append((ordered[:, :k].cpu(), rows[:, :k].cpu()))
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        distances = torch.cdist(block.to(bank.device), bank[: sizes[-1]], compute_mode="donot_use_mm_for_euclid_dist")
+        ordered = [distances[:, :size].sort(dim=1, stable=True) for size in sizes]
+        parts.append([(values[:, :k].cpu(), rows[:, :k].cpu()) for values, rows in ordered])
+    return [(torch.cat([v for v, _ in found]), torch.cat([r for _, r in found])) for found in zip(*parts, strict=True)]

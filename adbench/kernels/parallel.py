@@ -20,7 +20,7 @@ def workers(limit: int | None = None) -> Iterator[Callable[[Callable[[Any], Any]
     It returns the results in order and raises what was raised. The items must not share what they write.
     """
     threads = torch.get_num_threads()
-    count = threads if limit is None else min(threads, limit)
+    count = threads if limit is None else max(1, min(threads, limit))
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
         yield lambda work, items: list(pool.map(work, items) if count > 1 else map(work, items))
 

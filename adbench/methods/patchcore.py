@@ -27,9 +27,9 @@ from adbench.timing import stage
 BLOCK = 80 * 10**6
 """Bytes of patches embedded at a time, so that those of a whole set never exist at once; 16 images of WideResNet50."""
 
-_CUT = (
-    "the bank begins one of {} patches that was made with it: the memory's peak is of that one, the fit's seconds count its "
-    "gathering"
+_TOGETHER = (
+    "one fit and one search gave the banks of {} patches for several jobs: the memory's peak is of all of them, the fit's "
+    "seconds count the gathering of the largest, and the first job's score the search in all"
 )
 
 
@@ -115,9 +115,10 @@ class PatchCore:
         sizes = [member._bank_size(n) for member in members]
         picked, elapsed = self._select(normal, n, max(sizes))
         bank = self._gather(normal, picked).to(normal.device)
-        settings = "all" if max(sizes) == n else self._selection_settings()
-        key = digest({"features": normal.key, "order": settings}) if normal.key else ""
-        banks = Banks.of(bank, sorted({*sizes}), max(member._most for member in members), key)
+        order = self._embedding_settings() if max(sizes) == n else self._selection_settings()
+        key = digest({"features": normal.key, "order": order}) if normal.key else ""
+        most = max(m._most for m, size in zip(members, sizes, strict=True) if m is self or m._most <= size)
+        banks = Banks.of(bank, sorted({*sizes}), most, key)
         shared = sum(banks.seconds.values()) + float(elapsed[-1])
         for member, size in zip(members, sizes, strict=True):
             member._take(banks, size, normal.source)
@@ -128,8 +129,7 @@ class PatchCore:
 
     def _take(self, banks: Banks, size: int, source: str) -> None:
         self.banks_, self.neighbors_, self.source_ = banks, banks.by_size[size], source
-        largest = max(banks.by_size)
-        self.notes_ = [] if size == largest else [_CUT.format(largest)]
+        self.notes_ = [_TOGETHER.format(", ".join(map(str, banks.by_size)))] if len(banks.by_size) > 1 else []
 
     @property
     def _most(self) -> int:
@@ -166,14 +166,21 @@ class PatchCore:
 
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of fit or score; see ``adbench.memory``."""
+        return self.memory_with([], normal, test)
+
+    def memory_with(self, others: Sequence[Self], normal: Features, test: int) -> int:
+        """``memory`` where others are fitted and searched with it."""
         per_image, d = _patches_per_image(normal), sum(self._channels(normal))
         n = len(normal) * per_image
-        size = max(1, int(n * self.ratio))
-        selects = self.sampler == "greedy" and size < n
-        selection = greedy_bytes(n, self._dims(n, d), size) if selects else 0
-        found = 12 * self._most * max(test, len(normal)) * per_image
+        members = [self, *(other for other in others if self._begins_the_order_of(other, n))]
+        sizes = sorted({max(1, int(n * member.ratio)) for member in members})
+        selects = self.sampler == "greedy" and sizes[-1] < n
+        selection = greedy_bytes(n, self._dims(n, d), sizes[-1]) if selects else 0
+        columns = sum(min(max(m._most for m in members), size) for size in sizes)
+        found = 12 * columns * max(test, len(normal)) * per_image
         maps = 4 * test * normal.size[0] * normal.size[1]
-        return 4 * BLOCK + max(selection, Neighbors.bytes(size, d) + 3 * (found + maps))
+        banks = Neighbors.bytes(sizes[-1], d) + sum(Neighbors.bytes(m, d) - 4 * m * d for m in sizes[:-1])
+        return 4 * BLOCK + max(selection, banks + 3 * (found + maps))
 
     def lighter(self) -> Iterator[dict[str, float]]:
         """Smaller banks."""
@@ -224,10 +231,9 @@ class PatchCore:
             {name: value for name, value in settings_of(m).items() if name != "ratio" and name not in m.asked}
             for m in (self, other)
         )
-        sizes = int(n * self.ratio), int(n * other.ratio)
-        return (
-            mine == theirs and sizes[1] > 0 and (sizes[0] == n) == (sizes[1] == n)
-        )  # all patches are in their own order
+        if mine != theirs or int(n * other.ratio) == 0:
+            return False
+        return (int(n * self.ratio) == n) == (int(n * other.ratio) == n)  # all patches are in an order of their own
 
     def _bank_size(self, n: int) -> int:
         size = int(n * self.ratio)
@@ -239,19 +245,12 @@ class PatchCore:
 
     def _selection_settings(self) -> dict[str, object]:
         """What the order of the picks depends on; the ratio is not among it, because picks are nested."""
-        names = [
-            "patch",
-            "pool_padding",
-            "embedding",
-            "upsample",
-            "sampler",
-            "projection",
-            "dim",
-            "eps",
-            "start",
-            "seed",
-        ]
-        return {name: getattr(self, name) for name in names}
+        names = ["sampler", "projection", "dim", "eps", "start", "seed"]
+        return self._embedding_settings() | {name: getattr(self, name) for name in names}
+
+    def _embedding_settings(self) -> dict[str, object]:
+        """What the patches depend on, and so the order in which all of them are kept."""
+        return {name: getattr(self, name) for name in ["patch", "pool_padding", "embedding", "upsample"]}
 
     def _select(self, normal: Features, n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the picked patches in the order of the picks, and the seconds until each of them was known."""
