@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adbench.core import Features
 from adbench.kernels.neighbors import Neighbors
+from adbench.kernels.parallel import workers
 from adbench.memo import Arrays
 from adbench.timing import stage
 
@@ -37,12 +38,14 @@ class Banks:
     @classmethod
     def of(cls, bank: Tensor, sizes: Sequence[int], most: int, key: str) -> Self:
         """Index the first rows of ``bank``, (m, d), for each of the ascending ``sizes``."""
-        banks, seconds = {}, {}
-        for size in sizes:
+
+        def index(size: int) -> tuple[Neighbors, float]:
             start = time.perf_counter()
-            banks[size] = Neighbors(bank[:size])
-            seconds[size] = time.perf_counter() - start
-        return cls(key, banks, most, seconds)
+            return Neighbors(bank[:size]), time.perf_counter() - start
+
+        with workers(limit=len(sizes)) as each:
+            made = dict(zip(sizes, each(index, sizes), strict=True))
+        return cls(key, {size: m[0] for size, m in made.items()}, most, {size: m[1] for size, m in made.items()})
 
     def search(self, size: int, k: int, test: Features, queries: Queries) -> Found:
         """The k nearest of the first ``size`` patches to every patch of ``test``.

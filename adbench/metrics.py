@@ -11,9 +11,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.ndimage import label
 
 from adbench.core import AdbenchError
+from adbench.kernels.parallel import workers
 
 EIGHT_CONNECTED = np.ones((3, 3), int)
 
@@ -238,13 +240,20 @@ class _Order:
 
     @classmethod
     def of(cls, positives: np.ndarray, everything: np.ndarray) -> "_Order":
-        """From the scores of the positives and those of all; sorts ``everything`` in place.
+        """From the scores of the positives and those of all; sorts ``everything`` in place, part by part.
 
         All scores are sorted, not the negatives alone: gathering those costs more than sorting the few others too.
         """
         values, index, counts = np.unique(positives, return_inverse=True, return_counts=True)
-        everything.sort()
-        start, end = _bounds(everything, values)
+
+        def bounds(part: np.ndarray) -> np.ndarray:
+            part.sort()
+            return _bounds(part, values)
+
+        # Places among all are sums of places in parts, so that no thread waits for a merge.
+        parts = np.array_split(everything, torch.get_num_threads() if len(everything) > 2**18 else 1)
+        with workers() as each:
+            start, end = sum(each(bounds, parts))
         below = start - (np.cumsum(counts) - counts)
         return cls(values, counts, below, end - start - counts, index, len(everything) - len(positives))
 
@@ -283,18 +292,19 @@ class _Order:
         return float((np.bincount(regions, weights=area[self.index]) / np.bincount(regions)).mean())
 
 
-def _bounds(everything: np.ndarray, values: np.ndarray, strip: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of the ascending ``values`` starts and ends in the sorted ``everything``.
+def _bounds(everything: np.ndarray, values: np.ndarray, strip: int = 4096) -> np.ndarray:
+    """(2, k) where each of the ascending ``values`` starts and ends in the sorted ``everything``.
 
     Strip by strip: two searches through the part that can hold a strip's values stay in the cache, 2.3 times faster.
     """
     edges = np.append(np.searchsorted(everything, values[::strip]), len(everything))
-    start, end = np.empty((2, len(values)), np.int64)
+    places = np.empty((2, len(values)), np.int64)
+    start, end = places
     for i, (low, high) in enumerate(pairwise(edges)):
         part = slice(i * strip, (i + 1) * strip)
         start[part] = low + everything[low:high].searchsorted(values[part])
         end[part] = low + everything[low:high].searchsorted(values[part], "right")
-    return start, end
+    return places
 
 
 def _image_order(labels: np.ndarray, scores: np.ndarray) -> _Order:
