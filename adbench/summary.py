@@ -50,9 +50,9 @@ COLUMNS = {
     "total_p95": "the same, 95th percentile",
     "batched_p50": "total per image in a batch",
     "extract_seconds": "decode and backbone for all images, as it cost when the features were made",
-    "fit_seconds": "the fit, as it cost when it was computed",
-    "score_seconds": "scoring all test images",
-    "peak_bytes": "highest resident memory of the process",
+    "fit_seconds": "the fit, as it cost when it was computed; of a bank cut from a larger one, an upper bound",
+    "score_seconds": "scoring all test images here; less where neighbours were kept, more where they serve a sweep",
+    "peak_bytes": "highest resident memory of the process, with what it keeps for the other jobs of a sweep",
     "state_bytes": "the fitted state",
     "record": "id of the record",
 }
