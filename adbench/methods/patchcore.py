@@ -119,13 +119,10 @@ class PatchCore:
         key = digest({"features": normal.key, "order": order}) if normal.key else ""
         most = max(m._most for m, size in zip(members, sizes, strict=True) if m is self or m._most <= size)
         banks = Banks.of(bank, sorted({*sizes}), most, key)
-        shared = sum(banks.seconds.values()) + float(elapsed[-1])
         for member, size in zip(members, sizes, strict=True):
             member._take(banks, size, normal.source)
-        return [
-            (member, shared - banks.seconds[size] - float(elapsed[size - 1]))
-            for member, size in zip(members, sizes, strict=True)
-        ]
+        picking = elapsed[-1] - elapsed[np.array(sizes) - 1]
+        return [(m, banks.spared[size] + float(more)) for m, size, more in zip(members, sizes, picking, strict=True)]
 
     def _take(self, banks: Banks, size: int, source: str) -> None:
         self.banks_, self.neighbors_, self.source_ = banks, banks.by_size[size], source
