@@ -179,10 +179,10 @@ GOALS = (
 )
 REASONS: dict[str, str] = {
     "run_anomalib": "with two threads both ran the whole bottle, with one thread 105 of its 209 training images, because "
-    "the Engine's time grows with their square. Of our 30 s, 17 are the network and the decoding on the same two cores, 5 "
+    "the Engine's time grows with their square. Of our 30 s, 17 are the network and the decoding on the same two cores, 7 "
     "load torch, timm and the network, 4 select and search. The goal was set when anomalib's selection took 1636 s; on "
     "this machine it takes 395 to 702 s.",
-    "run_patchcore_inspection": "the sum has neither decoding nor loading nor metrics, which take half of our time. The "
+    "run_patchcore_inspection": "the sum has neither decoding nor the loading of programs and network nor metrics. The "
     "goal was set when its selection took 444 s; here it takes 161 to 297 s.",
     "sweep": "3.8 times before jobs shared the network, hashes and checked features, 2.1 before one fit and one search "
     "served all 20 jobs. What is left is of the other 19: Hydra composes each config twice (0.1 s together), metrics and "
