@@ -294,7 +294,7 @@ def _section(bench: Bench, found: Found) -> str:
 
 def render(results: Path) -> None:
     """Write the page and the figure."""
-    from adbench.files import write_whole
+    from adbench.system.files import write_whole
 
     found = load(results / "performance")
     write_whole(results / "performance.md", to_markdown(found))

@@ -10,12 +10,12 @@ from pathlib import Path
 import benchmark
 import numpy as np
 
-from adbench.core import Features
-from adbench.fitting import state_bytes
-from adbench.memo import Memo
+from adbench.features.features import Features
+from adbench.bench.fitting import state_bytes
+from adbench.features.memo import Memo
 from adbench.methods.crd import CRD
 from adbench.methods.patchcore import PatchCore
-from adbench.timing import stages
+from adbench.system.stages import stages
 
 POSITIONS, D = 784, 1536
 LIMIT = "limit: one product (784, 1536) x (1536, 1536)"

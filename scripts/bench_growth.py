@@ -123,7 +123,7 @@ def method(folder: Path, n: int, name: str) -> Found:
     """Fit and score of one image."""
     import torch
 
-    from adbench.core import Features
+    from adbench.features.features import Features
     from adbench.methods.crd import CRD
     from adbench.methods.padim import PaDiM
     from adbench.methods.spade import SPADE
@@ -146,7 +146,7 @@ def method(folder: Path, n: int, name: str) -> Found:
 def pixels(folder: Path, n: int) -> Found:
     from bench_metrics import make
 
-    from adbench.metrics import pixel_metrics
+    from adbench.evaluation.metrics import pixel_metrics
 
     masks, maps = make(n, 224)
     pixel_metrics(masks[:4], maps[:4])

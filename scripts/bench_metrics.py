@@ -72,14 +72,14 @@ def anomalib_aupro(masks: np.ndarray, maps: np.ndarray) -> str:
 
 
 def adbench_four(masks: np.ndarray, maps: np.ndarray) -> str:
-    from adbench.metrics import pixel_metrics
+    from adbench.evaluation.metrics import pixel_metrics
 
     m = pixel_metrics(masks, maps)
     return f"auroc {m.auroc:.9f} ap {m.ap:.9f} f1_max {m.f1_max:.9f} aupro {m.aupro:.9f}"
 
 
 def adbench_pairs(masks: np.ndarray, maps: np.ndarray) -> str:
-    from adbench.statistics import bootstrap_interval, pixel_pairs
+    from adbench.evaluation.intervals import bootstrap_interval, pixel_pairs
 
     pairs = pixel_pairs(masks, maps)
     low, high = bootstrap_interval(pairs)

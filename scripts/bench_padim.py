@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial.distance import mahalanobis
 
-from adbench import patches
-from adbench.core import Features
-from adbench.fitting import state_bytes
+from adbench.kernels import patches
+from adbench.features.features import Features
+from adbench.bench.fitting import state_bytes
 from adbench.kernels import projection
-from adbench.machine import peak_memory
+from adbench.system.machine import peak_memory
 from adbench.methods.padim import PaDiM
-from adbench.patches import AnomalyMap
+from adbench.methods.anomaly_map import AnomalyMap
 
 RIDGE = 0.01 + 1e-5  # anomalib adds both
 SHARE = 16  # the loops over positions run on one in so many

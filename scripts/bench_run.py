@@ -158,7 +158,7 @@ def save_weights(folder: str) -> None:
 
 
 def draw(folder: str, train: str, test: str) -> None:
-    from adbench.datasets.demo import Demo
+    from adbench.data.demo import Demo
 
     split = Demo(categories=("flange",), train=int(train), test=int(test), cache=folder).load("flange")
     print(json.dumps(str(split.train[0].path.parents[3])))
@@ -167,7 +167,7 @@ def draw(folder: str, train: str, test: str) -> None:
 def count_and_run(*words: str) -> None:
     """``adbench run``, and at the end how many images went through the backbone."""
     from adbench.backbones.engine import Engine
-    from adbench.cli import main
+    from adbench.cli.main import main
 
     extract, counts = Engine.extract, []
 

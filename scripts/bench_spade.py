@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from adbench.core import Features
-from adbench.fitting import state_bytes
+from adbench.features.features import Features
+from adbench.bench.fitting import state_bytes
 from adbench.methods.spade import SPADE
-from adbench.timing import stages
+from adbench.system.stages import stages
 
 Compare = Callable[[torch.Tensor, torch.Tensor], object]
 """Compares a test image (c, h, w) with positions of the gallery (p, c)."""

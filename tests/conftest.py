@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: small images in MVTec's layout, and the real ones where they are."""
+"""Fixtures of several test files: small images in MVTec's layout, and the real ones if there."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,18 +13,28 @@ REPOSITORY = Path(__file__).parents[1]
 
 @pytest.fixture
 def make_category() -> Callable[..., Path]:
-    """Makes ``root/category`` in MVTec's layout: 3 training images, 2 good test images, 2 of each defect with masks."""
+    """Makes ``root/category`` in MVTec's layout.
 
-    def make(root: Path, category: str = "bottle", defects: Sequence[str] = ("crack", "dent"), edge: int = 32) -> Path:
+    It has 3 training images, 2 good test images and 2 of each defect with masks.
+    """
+
+    def make(
+        root: Path,
+        category: str = "bottle",
+        defects: Sequence[str] = ("crack", "dent"),
+        edge: int = 32,
+    ) -> Path:
         folder, rng = root / category, np.random.default_rng(0)
 
         def save(path: Path, pixels: np.ndarray) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
 
-        for place, count in (("train/good", 3), ("test/good", 2), *((f"test/{defect}", 2) for defect in defects)):
+        counts = {"train/good": 3, "test/good": 2, **{f"test/{defect}": 2 for defect in defects}}
+        for place, count in counts.items():
             for number in range(count):
-                save(folder / place / f"{number:03}.png", rng.integers(0, 255, (edge, edge, 3), dtype=np.uint8))
+                noise = rng.integers(0, 255, (edge, edge, 3), dtype=np.uint8)
+                save(folder / place / f"{number:03}.png", noise)
         mask = np.zeros((edge, edge), np.uint8)
         mask[edge // 4 : edge // 2, edge // 4 : edge // 2] = 255
         for defect in defects:

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: in an empty folder, and what works in a process of its own where that matters."""
+"""The commands as a user runs them: in an empty folder, and in processes of their own."""
 
 import csv
 import os
@@ -6,31 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import SMALL, adbench, mvtec, table
+from made_plugin import install, presets
+from sklearn.metrics import roc_auc_score
 
-from adbench.cli import main
-
-TIMES = ("_p50", "_p95", "_seconds", "_bytes")
-SMALL = ["dataset.categories=[bottle]", "timing.repeats=2", "timing.warmup=0", "heatmaps=2"]
-
-
-def adbench(folder, *words, check=True, env=None, **options):
-    program = "import sys; from adbench.cli import main; main(sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        cwd=folder,
-        env={**os.environ, "ADBENCH_CACHE": str(folder / "cache"), **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **options,
-    )
-    if check:
-        assert done.returncode == 0, done.stdout + done.stderr
-    return done
+from adbench.cli.main import COMMANDS, LISTED, main
+from adbench.config.compose import Configs
+from adbench.evaluation.metrics import METRICS
 
 
 @dataclass
@@ -42,7 +29,7 @@ class Done:
 
 @pytest.fixture
 def inside(tmp_path, monkeypatch, capsys):
-    """Runs a command in this process, which spares the seconds that importing torch takes."""
+    """Runs a command in this process, which saves the seconds that importing torch takes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADBENCH_CACHE", str(tmp_path / "cache"))
 
@@ -58,13 +45,6 @@ def inside(tmp_path, monkeypatch, capsys):
     return run
 
 
-def table(folder, name="*.csv"):
-    """The rows of the only table, without times and sizes, which differ from run to run."""
-    (path,) = (folder / "runs" / "tables").glob(name)
-    with path.open() as file:
-        return [{k: v for k, v in row.items() if not k.endswith(TIMES)} for row in csv.DictReader(file)]
-
-
 @pytest.fixture
 def mvtec_root(tmp_path, make_category):
     """Two small categories of random pixels."""
@@ -73,16 +53,17 @@ def mvtec_root(tmp_path, make_category):
     return tmp_path / "images"
 
 
-def mvtec(root):
-    return ["dataset=mvtec", f"dataset.root={root}"]
-
-
+@pytest.mark.slow
 def test_run_measures_writes_and_the_second_run_skips(tmp_path, mvtec_root):
     first = adbench(tmp_path, "run", *mvtec(mvtec_root), *SMALL)
     assert "image AUROC" in first.stdout
-    rows = table(tmp_path)
-    assert [r["category"] for r in rows] == ["bottle", "mean"]
-    assert 0 <= float(rows[0]["image_auroc"]) <= 1
+    found = table(tmp_path)
+    assert [r["category"] for r in found] == ["bottle", "mean"]
+    (raw,) = (tmp_path / "runs" / "records").glob("*.scores.csv")
+    with raw.open() as file:
+        scores = list(csv.DictReader(file))
+    labels, values = zip(*((int(s["anomalous"]), float(s["score"])) for s in scores), strict=True)
+    assert float(found[0]["image_auroc"]) == pytest.approx(roc_auc_score(labels, values), abs=1e-6)
     assert len(list((tmp_path / "runs" / "heatmaps").rglob("*.png"))) == 2
     (csv_path,) = (tmp_path / "runs" / "tables").glob("*.csv")
     before = csv_path.read_bytes()
@@ -98,12 +79,27 @@ def test_run_measures_writes_and_the_second_run_skips(tmp_path, mvtec_root):
         (["method.kk=3"], r"method.kk=3: unknown setting; did you mean k?"),
         (["method.k=three"], "method.k: Input should be a valid integer, got 'three'"),
         (["method.ratio=0"], "method.ratio: Input should be greater than 0"),
+        (
+            ["method.projection=gaussian"],
+            "method.projection=gaussian: unknown setting; did you mean method.coreset.projection?",
+        ),
+        (["method.eps=0.7"], "method.eps=0.7: eps is read only where"),
         (["colour=red"], "colour=red: unknown setting"),
         (["seed=-1"], "run.seed: Input should be greater than or equal to 0, got -1"),
-        (["-m", "method.ratio=0.1,2"], "method.ratio: Input should be less than or equal to 1, got 2"),
+        (
+            ["-m", "method.ratio=0.1,2"],
+            "method.ratio: Input should be less than or equal to 1, got 2",
+        ),
+        (
+            ["method.ratio=0.1,2", "-m"],
+            "method.ratio: Input should be less than or equal to 1, got 2",
+        ),
         (["device=gpu"], "device"),
         (["dataset=mvtec", "dataset.root=nowhere"], "nowhere"),
         (["method.ratio=[0.1"], "method.ratio"),
+        (["hydra.swep.dir=x"], "hydra.swep.dir"),
+        (["--config-dir", "nowhere"], "nowhere: there is no such folder"),
+        (["--config-dir"], "a folder must follow"),
     ],
 )
 def test_a_wrong_word_is_refused_before_any_work(tmp_path, inside, words, message):
@@ -111,26 +107,45 @@ def test_a_wrong_word_is_refused_before_any_work(tmp_path, inside, words, messag
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "runs" / "records").exists()
+    assert not (tmp_path / "runs").exists()
 
 
-def test_hydras_own_flags_work(inside):
-    assert "ratio: 0.25" in inside("run", "method.ratio=0.25", "--cfg", "job").stdout
+@pytest.mark.parametrize(
+    "words",
+    [["method.ratio=0.25", "--cfg", "job"], ["--cfg", "job", "method.ratio=0.25"]],
+)
+def test_hydras_own_flags_work_in_any_order(inside, words):
+    assert "ratio: 0.25" in inside("run", *words).stdout
+
+
+def test_hydras_help_is_ours(inside):
     assert "adbench list methods" in inside("run", "--help").stdout
 
 
 @pytest.mark.parametrize(
     ("line", "completion"),
-    [("adbench r", "run"), ("adbench run method=", "method=padim"), ("adbench run method.ra", "method.ratio=")],
+    [
+        ("adbench r", "run"),
+        ("adbench run method=", "method=padim"),
+        ("adbench run method.ra", "method.ratio="),
+    ],
 )
 def test_completion_knows_commands_groups_and_settings(inside, line, completion):
     assert completion in inside("-sc", "query=bash", COMP_LINE=line).stdout.split()
 
 
-def test_list_names_every_preset(inside):
-    listed = inside("list").stdout
-    for choice in ("demo", "mvtec", "efficientnet_lite0", "patchcore", "padim", "spade", "crd", "crop224"):
-        assert choice in listed
+def test_help_names_every_command(inside):
+    lines = [line for line in inside("--help").stdout.splitlines() if line.startswith("    ")]
+    assert {line.split()[0] for line in lines} >= set(COMMANDS)
+
+
+def test_list_names_all_there_is(inside):
+    listed = [line.split()[0] for line in inside("list").stdout.splitlines()]
+    groups = ("dataset", "geometry", "backbone", "method", "experiment", "table")
+    for group in groups:
+        assert set(Configs().choices(group)) <= set(listed)
+    assert {metric.name for metric in METRICS} <= set(listed)
+    assert set(LISTED) <= set(listed)
 
 
 def test_data_check_counts_and_names_problems(inside, mvtec_root):
@@ -143,23 +158,34 @@ def test_data_check_counts_and_names_problems(inside, mvtec_root):
     assert "mask" in bad.stdout
 
 
+def test_data_check_names_a_wrong_word(inside, mvtec_root):
+    done = inside("data", "check", *mvtec(mvtec_root), "dataset.rot=x")
+    assert done.returncode == 2
+    assert "dataset.rot=x: unknown setting; did you mean root?" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_broken_category_does_not_lose_the_others(tmp_path, mvtec_root):
     victim = sorted((mvtec_root / "grid" / "test").rglob("*.png"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
-    done = adbench(tmp_path, "run", *mvtec(mvtec_root), *SMALL, "dataset.categories=[grid,bottle]", check=False)
+    words = [*mvtec(mvtec_root), *SMALL, "dataset.categories=[grid,bottle]"]
+    done = adbench(tmp_path, "run", *words, check=False)
     assert done.returncode == 1
     assert victim.name in done.stderr
     assert [r["category"] for r in table(tmp_path)] == ["bottle", "mean"]
 
 
-def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, mvtec_root):
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
+def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, mvtec_root, more):
     (tmp_path / "runs").write_text("in the way")
-    done = adbench(tmp_path, "run", *mvtec(mvtec_root), *SMALL, check=False)
+    done = adbench(tmp_path, "run", *mvtec(mvtec_root), *SMALL, *more, check=False)
     assert done.returncode != 0
     assert "runs" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are POSIX")
 def test_a_full_disk_costs_the_cache_but_no_number(tmp_path, mvtec_root):
     import resource
@@ -167,14 +193,16 @@ def test_a_full_disk_costs_the_cache_but_no_number(tmp_path, mvtec_root):
     def small_files_only():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
-    adbench(tmp_path, "run", *mvtec(mvtec_root), *SMALL)
+    words = ["run", *mvtec(mvtec_root), *SMALL]
+    adbench(tmp_path, *words)
     undisturbed = table(tmp_path)
     (tmp_path / "full").mkdir()
-    done = adbench(tmp_path / "full", "run", *mvtec(mvtec_root), *SMALL, preexec_fn=small_files_only)
+    done = adbench(tmp_path / "full", *words, preexec_fn=small_files_only)
     assert "cannot keep features" in done.stderr
     assert table(tmp_path / "full") == undisturbed
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_again(tmp_path, mvtec_root):
     adbench(tmp_path, "run", *mvtec(mvtec_root), *SMALL)
     undisturbed = table(tmp_path)
@@ -187,15 +215,17 @@ def test_a_damaged_cache_is_made_again(tmp_path, mvtec_root):
     assert table(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_a_killed_run_goes_on_and_ends_with_the_same_table(tmp_path, mvtec_root):
     words = ["run", *mvtec(mvtec_root), *SMALL, "dataset.categories=[bottle,grid]"]
     (tmp_path / "undisturbed").mkdir()
     adbench(tmp_path / "undisturbed", *words)
-    program = "import sys; from adbench.cli import main; main(sys.argv[1:])"
-    env = {**os.environ, "ADBENCH_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *words], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "adbench", *words],
+        cwd=tmp_path,
+        env={**os.environ, "ADBENCH_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.DEVNULL,
     )
     records = tmp_path / "runs" / "records"
     while process.poll() is None and not list(records.glob("*.json")):
@@ -207,40 +237,47 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_table(tmp_path, mvtec_root)
     assert table(tmp_path) == table(tmp_path / "undisturbed")
 
 
-def test_a_sweep_extracts_and_selects_once_and_ends_with_a_table(tmp_path, mvtec_root):
-    done = adbench(tmp_path, "run", "-m", *mvtec(mvtec_root), *SMALL, "method.ratio=0.05,0.2", "method.k=1,3")
-    assert "sweep.csv" in done.stdout
-    (sweep,) = (tmp_path / "runs" / "sweeps").rglob("sweep.csv")
-    with sweep.open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(r["method.ratio"], r["method.k"]) for r in rows] == [
-        ("0.05", "1"),
-        ("0.05", "3"),
-        ("0.2", "1"),
-        ("0.2", "3"),
-    ]
-    assert len({r["record"] for r in rows}) == 4
-    features = list((tmp_path / "cache" / "features").iterdir())
-    assert len(features) == 2  # training and test images
-    assert len(list((tmp_path / "cache" / "derived").glob("greedy-*.memo"))) == 1
-
-
-def test_a_sweep_whose_job_fails_says_so_and_keeps_the_rest(tmp_path, mvtec_root):
-    done = adbench(tmp_path, "run", "-m", *mvtec(mvtec_root), *SMALL, "method.ratio=0.00001,0.1", check=False)
-    assert done.returncode == 1
-    assert "keeps 0 of" in done.stderr
-    assert [r["category"] for r in table(tmp_path)] == ["bottle", "mean"]
-
-
+@pytest.mark.slow
 def test_one_and_two_threads_give_the_same_numbers(tmp_path, mvtec_root):
+    """Every number but times and sizes: the metrics, their intervals and the threshold."""
     found = []
     for threads in (1, 2):
-        (tmp_path / str(threads)).mkdir()
-        adbench(tmp_path / str(threads), "run", *mvtec(mvtec_root), *SMALL, f"threads={threads}")
-        found.append([{k: v for k, v in r.items() if k != "threshold"} for r in table(tmp_path / str(threads))])
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        words = [*mvtec(mvtec_root), *SMALL, "threshold=train", f"threads={threads}"]
+        adbench(folder, "run", *words)
+        found.append(table(folder))
+    assert float(found[0][0]["threshold"]) > 0
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
+def test_a_registered_package_adds_a_method_to_every_command(tmp_path, mvtec_root):
+    """Its preset is listed, shown by Hydra and measured like ours, through --config-dir."""
+    where = {"PYTHONPATH": str(install(tmp_path / "site"))}
+    mine = ["--config-dir", str(presets(tmp_path / "mine"))]
+    listed = adbench(tmp_path, "list", "methods", *mine, env=where).stdout
+    assert "  widget " in listed
+    shown = adbench(tmp_path, "run", *mine, "method=widget", "--cfg", "job", env=where).stdout
+    assert "_target_: adbench_widget.method.Method" in shown
+    words = ["method=widget", "method.n=2", *mvtec(mvtec_root), *SMALL]
+    done = adbench(tmp_path, "run", *words, *mine, env=where)
+    assert "widget" in done.stdout
+    assert [r["category"] for r in table(tmp_path, "*widget*.csv")] == ["bottle", "mean"]
+
+
+@pytest.mark.slow
+def test_an_unregistered_package_is_refused_and_not_imported(tmp_path):
+    where = {"PYTHONPATH": str(install(tmp_path / "site", registered=False))}
+    mine = ["--config-dir", str(presets(tmp_path / "mine"))]
+    assert "  widget " in adbench(tmp_path, "list", "methods", *mine, env=where).stdout
+    done = adbench(tmp_path, "run", "method=widget", *mine, env=where, check=False)
+    assert done.returncode == 2
+    assert "entry point of the group adbench.plugins" in done.stderr
+    assert not list(tmp_path.rglob("imported"))
+
+
+@pytest.mark.slow
 def test_a_wheel_runs_in_an_empty_folder(tmp_path):
     """The wheel holds the configs: unpacked alone, it composes and lists."""
     hatchling = pytest.importorskip("hatchling.build", reason="hatchling is not installed")
@@ -251,13 +288,9 @@ def test_a_wheel_runs_in_an_empty_folder(tmp_path):
         wheel = hatchling.build_wheel(str(tmp_path))
     finally:
         os.chdir(here)
-    import zipfile
-
-    zipfile.ZipFile(tmp_path / wheel).extractall(tmp_path / "site")
-    program = "from adbench.cli import main; main(['run', '--cfg', 'job'])"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    with zipfile.ZipFile(tmp_path / wheel) as archive:
+        archive.extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path / "empty", env=environment, capture_output=True, text=True
-    )
-    assert "PatchCore" in done.stdout, done.stderr
+    where = {"PYTHONPATH": str(tmp_path / "site")}
+    shown = adbench(tmp_path / "empty", "run", "--cfg", "job", env=where).stdout
+    assert "PatchCore" in shown

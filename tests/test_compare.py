@@ -1,23 +1,28 @@
 import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from made_records import made, saved
+from made_records import CONFIGS, made, saved
 
-from adbench.core import AdbenchError
-from adbench.records import load_scores
-from adbench.reports.compare import compare, in_words, over_seeds, to_markdown
-from adbench.statistics import Difference, PixelPairs, mean_difference, paired_auroc, paired_bootstrap
+from adbench.errors import AdbenchError
+from adbench.evaluation.bootstrap import paired_bootstrap
+from adbench.evaluation.intervals import Difference, mean_difference, paired_auroc
+from adbench.reports import compare as reports
+from adbench.reports.compare import in_words, to_markdown
+from adbench.reports.pairing import over_seeds
+from adbench.results import raw
+from adbench.results.records import load, load_pixels, load_scores, save
 
 LITE = "backbone=efficientnet_lite0"
 A, B = f"method=padim {LITE}", f"method=padim_jl {LITE}"
 
 
+def compare(a, b, folder, records):
+    return reports.compare(a, b, folder, records, CONFIGS)
+
+
 def loaded(folder, record):
-    rows = load_scores(folder, record)
-    with np.load(folder / f"{record.id}.pixels.npz") as arrays:
-        pixels = PixelPairs(**arrays)
-    return np.array([r.anomalous for r in rows]), np.array([r.score for r in rows]), pixels
+    return *raw.arrays(load_scores(folder, record)), load_pixels(folder, record)
 
 
 def test_one_category_is_the_paired_tests_of_statistics(tmp_path):
@@ -36,7 +41,13 @@ def test_categories_are_combined_and_only_common_ones_count(tmp_path):
     records = [
         saved(tmp_path, made(words, category), gap=gap, noise=noise)
         for noise, (words, category, gap) in enumerate(
-            [(A, "bottle", 3.0), (A, "grid", 3.0), (A, "tile", 3.0), (B, "bottle", 0.5), (B, "grid", 0.5)]
+            [
+                (A, "bottle", 3.0),
+                (A, "grid", 3.0),
+                (A, "tile", 3.0),
+                (B, "bottle", 0.5),
+                (B, "grid", 0.5),
+            ]
         )
     ]
     lines = compare(A, B, tmp_path, records).lines["image_auroc"]
@@ -49,7 +60,12 @@ def test_categories_are_combined_and_only_common_ones_count(tmp_path):
 
 def test_seeds_are_paired_and_their_draw_widens_the_interval(tmp_path):
     records = [
-        saved(tmp_path, made(words, "bottle", seed=seed, image=base + seed / 100), gap=gap, noise=10 * seed + gap)
+        saved(
+            tmp_path,
+            made(words, "bottle", seed=seed, image=base + seed / 100),
+            gap=gap,
+            noise=10 * seed + gap,
+        )
         for seed in range(3)
         for words, base, gap in ((A, 0.90, 2), (B, 0.80, 1))
     ]
@@ -62,7 +78,10 @@ def test_seeds_are_paired_and_their_draw_widens_the_interval(tmp_path):
 
 
 def test_one_seed_is_paired_with_its_own_and_a_side_without_seeds_with_all(tmp_path):
-    records = [saved(tmp_path, made(A, "bottle", seed=seed, image=0.9 + seed / 100), noise=seed) for seed in range(3)]
+    records = [
+        saved(tmp_path, made(A, "bottle", seed=seed, image=0.9 + seed / 100), noise=seed)
+        for seed in range(3)
+    ]
     records.append(saved(tmp_path, made(B, "bottle", seed=1, image=0.8), noise=9))
     (line,) = compare(A, B, tmp_path, records).lines["image_auroc"]
     assert (line.a.mean, line.a.n, line.b.n) == (pytest.approx(0.91), 1, 1)
@@ -102,30 +121,54 @@ def test_a_side_may_be_the_id_of_a_record(tmp_path):
 @pytest.mark.parametrize(
     ("words", "category", "images", "message"),
     [
-        (B, "grid", "original", r"\['bottle'\] and .* has \['grid'\]: no category and seed in common"),
+        (
+            B,
+            "grid",
+            "original",
+            r"\['bottle'\] and .* has \['grid'\]: no category and seed in common",
+        ),
         (B, "bottle", "scaled", "were measured on different images"),
         (f"{B} method.dims=7", "bottle", "original", "no record of 'method=padim_jl"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, words, category, images, message):
-    records = [saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(words, category, images=images))]
+    records = [
+        saved(tmp_path, made(A, "bottle")),
+        saved(tmp_path, made(words, category, images=images)),
+    ]
     with pytest.raises(AdbenchError, match=message):
         compare(A, B, tmp_path, records)
 
 
-def test_missing_or_foreign_raw_scores_are_refused(tmp_path):
+def test_sides_that_list_other_images_are_refused(tmp_path):
     a, b = saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(B, "bottle"), noise=3)
-    scores = tmp_path / f"{b.id}.scores.csv"
-    scores.write_text(scores.read_text().replace("test/good/000", "test/good/999"))
+    rows = [replace(row, name=f"x/{row.name}") for row in load_scores(tmp_path, b)]
+    other = load(save(tmp_path, b, rows, load_pixels(tmp_path, b)))
     with pytest.raises(AdbenchError, match="list different images"):
+        compare(A, B, tmp_path, [a, other])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "what"), [(".scores.csv", "raw scores"), (".pixels.npz", "pixel")]
+)
+@pytest.mark.parametrize("where", [0, 40, -3])
+def test_raw_files_that_were_changed_are_refused(tmp_path, suffix, what, where):
+    a, b = saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(B, "bottle"), noise=3)
+    path = tmp_path / f"{b.name}{suffix}"
+    content = bytearray(path.read_bytes())
+    content[where] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AdbenchError, match=rf"{suffix}: {what}.* not those that were measured"):
         compare(A, B, tmp_path, [a, b])
-    saved(tmp_path, b, noise=3)
-    (tmp_path / f"{b.id}.pixels.npz").write_bytes(b"no archive")
-    with pytest.raises(AdbenchError, match=r"pixels.npz: pixel counts cannot be read"):
+    path.unlink()
+    with pytest.raises(AdbenchError, match=rf"{suffix}: {what}.* cannot be read"):
         compare(A, B, tmp_path, [a, b])
 
 
 def test_a_metric_that_a_side_lacks_is_left_out(tmp_path):
-    records = [saved(tmp_path, made(A, "bottle")), saved(tmp_path, made(B, "bottle", pixel=0.5), noise=1)]
+    records = [
+        saved(tmp_path, made(A, "bottle")),
+        saved(tmp_path, made(B, "bottle", pixel=0.5), noise=1),
+    ]
     records[1].metrics["pixel_auroc"] = None
     assert list(compare(A, B, tmp_path, records).lines) == ["image_auroc"]

@@ -7,43 +7,55 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from adbench.core import AdbenchError, Features, NotFittedError
-from adbench.fitting import ask
-from adbench.memo import Memo
+from adbench.errors import AdbenchError, NotFittedError
+from adbench.features.features import Features
+from adbench.kernels import patches, stacked
+from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.coreset import Coreset
 from adbench.methods.crd import CRD
-from adbench.patches import AnomalyMap
+from adbench.methods.embedding import PatchEmbedding
+from adbench.methods.method import ask, restore, state_of
+from adbench.methods.patchcore import PatchCore
+from adbench.system.settings import settings_of
 
 SIZE = (32, 32)
 PLAIN = {"upsample": "nearest", "sigma": 0.0}
 
 
-def features(n: int, seed: int = 0, channels: tuple[int, int] = (6, 10), edge: int = 8, key: str = "") -> Features:
+def features(n: int, seed: int = 0, channels: tuple[int, int] = (6, 10), edge: int = 8) -> Features:
     generator = torch.Generator().manual_seed(seed)
     shapes = [(n, channels[0], edge, edge), (n, channels[1], edge // 2, edge // 2)]
-    return Features([torch.randn(s, generator=generator) + 0.5 for s in shapes], None, SIZE, key=key, source="toy")
+    maps = [torch.randn(s, generator=generator) + 0.5 for s in shapes]
+    return Features(maps, None, SIZE, source="toy")
 
 
 def stretch(maps: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear with pixel centres at half integers, by numpy's interpolation along one axis and then the other."""
+    """Bilinear with pixel centres at half integers, by numpy along one axis and then the other."""
     for axis in (2, 3):
         length = maps.shape[axis]
         at = (np.arange(size) + 0.5) * length / size - 0.5
-        maps = np.apply_along_axis(lambda line, at=at: np.interp(at, np.arange(len(line)), line), axis, maps)
+        maps = np.apply_along_axis(
+            lambda line, at=at: np.interp(at, np.arange(len(line)), line), axis, maps
+        )
     return maps
 
 
 def reference_patches(given: Features) -> np.ndarray:
-    """(n, h, w, d) by the definition: 3 x 3 means with zeros beyond the border, deeper maps stretched, stacked."""
+    """(n, h, w, d) by the definition: 3 x 3 means over a border of zeros, deeper maps stretched."""
     layers = []
     for maps in given.maps:
         padded = np.pad(maps.double().numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)))
         h, w = maps.shape[-2:]
-        layers.append(sum(padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)) / 9)
+        layers.append(
+            sum(padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)) / 9
+        )
     stacked = np.concatenate([stretch(m, layers[0].shape[-1]) for m in layers], axis=1)
     return stacked.transpose(0, 2, 3, 1)
 
 
-def reference_scores(columns: np.ndarray, y: np.ndarray, ridge: float, objective: bool = False) -> np.ndarray:
+def reference_scores(
+    columns: np.ndarray, y: np.ndarray, ridge: float, objective: bool = False
+) -> np.ndarray:
     """Equations 3.7 and 3.8 with the n x n matrix: columns (d, n), y (d, m)."""
     rho = np.linalg.solve(columns.T @ columns + ridge * np.eye(columns.shape[1]), columns.T @ y)
     residual = np.sum((y - columns @ rho) ** 2, axis=0)
@@ -52,7 +64,7 @@ def reference_scores(columns: np.ndarray, y: np.ndarray, ridge: float, objective
 
 def patch_maps(method: CRD, test: Features) -> np.ndarray:
     """(n, h, w) patch scores, read off maps that are copied blockwise and not blurred."""
-    maps = ask(method, anomaly_map=PLAIN).score(test).maps
+    maps = ask(method, anomaly_map=AnomalyMap(**PLAIN)).score(test).maps  # type: ignore[arg-type]
     assert maps is not None
     h, w = test.maps[0].shape[-2:]
     return maps[:, :: SIZE[0] // h, :: SIZE[1] // w].double().numpy()
@@ -62,8 +74,13 @@ def patch_maps(method: CRD, test: Features) -> np.ndarray:
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("normalize", ["none", "l2"])
 @pytest.mark.parametrize("images", [1, 3])
-def test_equals_the_n_by_n_form(images: int, normalize: str, center: bool, tolerance: float) -> None:
-    normal, test = features(images, edge=4, channels=(40, 60)), features(2, seed=1, edge=4, channels=(40, 60))
+def test_equals_the_n_by_n_form(
+    images: int, normalize: str, center: bool, tolerance: float
+) -> None:
+    normal, test = (
+        features(images, edge=4, channels=(40, 60)),
+        features(2, seed=1, edge=4, channels=(40, 60)),
+    )
     columns, y = (reference_patches(f).reshape(-1, 100).T for f in (normal, test))
     if normalize == "l2":
         columns, y = columns / np.linalg.norm(columns, axis=0), y / np.linalg.norm(y, axis=0)
@@ -77,15 +94,20 @@ def test_equals_the_n_by_n_form(images: int, normalize: str, center: bool, toler
         for lambda_ in (0.1, 5.0):
             for measure in ("residual", "objective"):
                 asked = ask(fitted, lambda_=lambda_, lambda_mode=mode, measure=measure)
-                expected = reference_scores(columns, y, lambda_ * unit, objective=measure == "objective")
+                expected = reference_scores(
+                    columns, y, lambda_ * unit, objective=measure == "objective"
+                )
                 np.testing.assert_allclose(patch_maps(asked, test).ravel(), expected, rtol=1e-5)
 
 
 def test_a_case_worked_by_hand() -> None:
-    # F = (3, 0)^T, so mu = (9, 0); y = (2, 1). lambda 1: rho = 6 / 10, residual (2 - 1.8)^2 + 1, objective + 0.36.
+    # F = (3, 0)^T, so mu = (9, 0); y = (2, 1). With lambda 1: rho = 6 / 10, the residual is
+    # (2 - 1.8)^2 + 1, the objective 0.36 more.
     normal = Features([torch.tensor([3.0, 0.0]).reshape(1, 2, 1, 1)], None, (1, 1))
     test = Features([torch.tensor([2.0, 1.0]).reshape(1, 2, 1, 1)], None, (1, 1))
-    crd = CRD(layers=[2], patch=1, lambda_=1.0, anomaly_map=AnomalyMap(**PLAIN)).fit(normal)
+    single = PatchEmbedding(patch=1)
+    crd = CRD(layers=[2], embedding=single, lambda_=1.0, anomaly_map=AnomalyMap(**PLAIN))  # type: ignore[arg-type]
+    crd.fit(normal)
     assert crd.score(test).images.item() == pytest.approx(1.04, rel=1e-6)
     assert ask(crd, measure="objective").score(test).images.item() == pytest.approx(1.4, rel=1e-6)
     assert ask(crd, power="root").score(test).images.item() == pytest.approx(1.04**0.5, rel=1e-6)
@@ -105,12 +127,17 @@ def test_no_penalty_leaves_nothing_of_a_patch_that_the_bank_spans() -> None:
     crd = CRD(lambda_=1e-6).fit(normal)
     lengths = np.sum(reference_patches(mixed) ** 2, axis=-1)
     assert np.all(patch_maps(crd, mixed) < 1e-9 * lengths)
-    assert np.all(patch_maps(crd, features(1, seed=1, channels=(40, 60), edge=4)) > 0.1 * lengths.min())
+    assert np.all(
+        patch_maps(crd, features(1, seed=1, channels=(40, 60), edge=4)) > 0.1 * lengths.min()
+    )
 
 
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-3, 0.1])
 def test_the_low_rank_form_keeps_its_bound(tolerance: float) -> None:
-    normal, test = features(1, channels=(80, 120), edge=4), features(3, seed=1, channels=(80, 120), edge=4)
+    normal, test = (
+        features(1, channels=(80, 120), edge=4),
+        features(3, seed=1, channels=(80, 120), edge=4),
+    )
     fitted = CRD(tolerance=0.0).fit(normal)
     for lambda_ in (0.01, 5.0, 500.0):
         exact = patch_maps(ask(fitted, lambda_=lambda_), test)
@@ -124,28 +151,32 @@ def test_the_low_rank_form_keeps_its_bound(tolerance: float) -> None:
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest", "adaptive"])
 @pytest.mark.parametrize("pool_padding", [True, False])
 def test_layers_apart_equal_patches_stacked(upsample: str, pool_padding: bool) -> None:
-    """The fit and the score never stack the layers at the finest size; the coreset of all patches does."""
-    settings = {"upsample": upsample, "pool_padding": pool_padding, "center": True}
+    """The fit and the score keep layers apart; the coreset of all patches stacks them."""
+    embedding = PatchEmbedding(upsample=upsample, pool_padding=pool_padding)  # type: ignore[arg-type]
     normal, test = features(3), features(2, seed=1)
-    apart = CRD(**settings).fit(normal)  # type: ignore[arg-type]
-    stacked = CRD(**settings, bank="coreset", ratio=1.0).fit(normal)  # type: ignore[arg-type]
-    np.testing.assert_allclose(apart.eigenvalues_, stacked.eigenvalues_, rtol=1e-5)
-    np.testing.assert_allclose(patch_maps(apart, test), patch_maps(stacked, test), rtol=1e-5)
+    apart = CRD(embedding=embedding, center=True).fit(normal)
+    whole = CRD(embedding=embedding, center=True, bank="coreset", ratio=1.0).fit(normal)
+    np.testing.assert_allclose(apart.eigenvalues_, whole.eigenvalues_, rtol=1e-5)
+    np.testing.assert_allclose(patch_maps(apart, test), patch_maps(whole, test), rtol=1e-5)
 
 
 def test_a_coreset_is_the_bank_of_its_rival() -> None:
     normal, test = features(4), features(1, seed=1)
     crd = CRD(bank="coreset", ratio=0.1).fit(normal)
-    rival = crd.nearest_neighbor(0.1).fit(normal)
+    rival = PatchCore(ratio=0.1, embedding=crd.embedding, coreset=crd.coreset).fit(normal)
     assert crd.count_ == len(rival.bank_) == 25
+    assert crd.order_.tolist() == rival.order_.tolist()
     columns, y = rival.bank_.double().numpy().T, reference_patches(test).reshape(-1, 16).T
-    np.testing.assert_allclose(patch_maps(crd, test).ravel(), reference_scores(columns, y, 5.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        patch_maps(crd, test).ravel(), reference_scores(columns, y, 5.0), rtol=1e-5
+    )
 
 
 def test_the_rival_is_fitted_on_the_same_patches() -> None:
     normal = features(9)
-    (rival,) = CRD(pool_padding=False, upsample="nearest").rivals().values()
-    assert (rival.pool_padding, rival.upsample, rival.layers, rival.ratio) == (False, "nearest", [2, 3], 0.01)
+    embedding = PatchEmbedding(pool_padding=False, upsample="nearest")
+    (rival,) = CRD(embedding=embedding).rivals().values()
+    assert (rival.embedding, rival.layers, rival.ratio) == (embedding, [2, 3], 0.01)
     assert rival.fit(normal).bank_.shape == (5, 16)
 
 
@@ -154,7 +185,9 @@ def test_does_not_depend_on_order_shards_or_batches(tmp_path: Path) -> None:
     crd = CRD().fit(normal)
     expected = crd.score(test)
     order = [3, 0, 4, 2, 1]
-    shuffled = CRD().fit(Features([m[order] for m in normal.maps], None, SIZE, source="toy")).score(test)
+    shuffled = (
+        CRD().fit(Features([m[order] for m in normal.maps], None, SIZE, source="toy")).score(test)
+    )
     np.testing.assert_allclose(shuffled.images, expected.images, rtol=1e-6)
     alone = [crd.score(test[i : i + 1]) for i in range(4)]
     assert torch.equal(torch.cat([s.images for s in alone]), expected.images)
@@ -167,43 +200,96 @@ def test_does_not_depend_on_order_shards_or_batches(tmp_path: Path) -> None:
     assert torch.equal(from_disk.images, expected.images)
 
 
-def test_shards_add_up() -> None:
-    normal = features(5)
-    whole, parts = CRD()._moments(normal), [CRD()._moments(normal[:2]), CRD()._moments(normal[2:])]
-    for one, other in zip(whole, zip(*parts, strict=True), strict=True):
-        np.testing.assert_allclose(one, sum(other), rtol=1e-12)
+RULES = ["bilinear", "nearest", "adaptive"]
 
 
-def test_the_decomposition_is_kept_and_shared(tmp_path: Path) -> None:
-    normal = Features(features(3).maps, None, SIZE, key="abc", source="toy", memo=Memo(tmp_path))
-    first = CRD().fit(normal)
-    broken = Features([torch.full_like(m, torch.nan) for m in normal.maps], None, SIZE, "abc", "toy", Memo(tmp_path))
-    again = CRD(lambda_=1.0, power="root").fit(broken)  # never looks at the features
-    assert torch.equal(again.axes_, first.axes_)
-    with pytest.raises(AdbenchError, match="NaN"):
-        CRD(center=True).fit(broken)
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_moments_are_those_of_the_patches_stacked(rule: patches.Rule, unit: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sides = [
+        (3, 8, 6),
+        (4, 8, 6),
+        (5, 4, 3),
+        (2, 5, 2),
+    ]  # one more layer at the finest size, one odd
+    layers = [torch.randn(4, *shape, generator=generator) for shape in sides]
+    x = patches.rows(patches.stack([m.double() for m in layers], rule)).numpy()
+    if unit:
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    blocks = [[m[:1] for m in layers], [m[1:] for m in layers]]
+    gram, total = stacked.moments(blocks, rule, unit)
+    np.testing.assert_allclose(gram, x.T @ x, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(total, x.sum(0), rtol=1e-10, atol=1e-12)
 
 
-def test_a_sweep_of_kept_features_scores_them_once(tmp_path: Path) -> None:
-    def kept(plain: Features, key: str) -> Features:
-        return Features(plain.maps, None, SIZE, key=key, source="toy", memo=Memo(tmp_path))
+@pytest.mark.parametrize("rule", RULES)
+def test_eigenvalues_of_what_the_patches_do_not_span_are_zero(rule: patches.Rule) -> None:
+    # 256 patches of 160 channels, but averaging leaves 49 dimensions of the 8 x 8 deeper positions
+    normal = features(1, channels=(32, 128), edge=16)
+    fitted = CRD(embedding=PatchEmbedding(upsample=rule)).fit(normal)
+    largest = float(fitted.eigenvalues_[-1])
+    assert float(fitted.eigenvalues_[160 - 32 - 49 - 1]) < 1e-13 * largest
+    assert float(fitted.eigenvalues_[160 - 32 - 49]) > 1e-6 * largest
 
-    normal, test = kept(features(3), "normal"), kept(features(2, seed=1), "test")
-    unseen = kept(Features([m * torch.nan for m in test.maps], None, SIZE), "test")
-    fitted = CRD(lambda_=3.0).fit(normal)
-    fitted.score(test)
-    for lambda_ in (0.1, 1.0, 3.0, 5.0, 10.0):
-        asked = ask(fitted, lambda_=lambda_)
-        alone = CRD(lambda_=lambda_).fit(features(3)).score(features(2, seed=1))
-        np.testing.assert_allclose(asked.score(unseen).images, alone.images, rtol=1e-6)
-    other, another_fit = ask(fitted, lambda_=2.0), CRD(lambda_=3.0, center=True).fit(normal)
-    for needs_features in (other, another_fit, ask(fitted, measure="objective")):
-        with pytest.raises(AdbenchError, match="NaN"):
-            needs_features.score(unseen)
-    assert torch.equal(other.score(test).images, other.score(unseen).images)
-    np.testing.assert_allclose(
-        ask(fitted, power="root").score(unseen).images ** 2, fitted.score(test).images, rtol=1e-6
-    )
+
+def test_a_small_lambda_is_exact_where_the_bank_is_rank_deficient() -> None:
+    normal, test = features(1, channels=(32, 128), edge=16), features(1, 1, (32, 128), 16)
+    fitted = CRD(lambda_=1e-3, tolerance=0.0).fit(normal)
+    columns, y = (reference_patches(f).reshape(-1, 160).T for f in (normal, test))
+    expected = reference_scores(columns, y, 1e-3)
+    np.testing.assert_allclose(patch_maps(fitted, test).ravel(), expected, rtol=2e-5)
+
+
+def test_no_matrix_of_all_positions_is_made() -> None:
+    # a dense matrix of the finest grid's positions would take 137 GB, one of the deeper grid's 34
+    layers = [torch.ones(1, 1, 256, 512), torch.ones(1, 1, 256, 512), torch.ones(1, 1, 128, 256)]
+    gram, total = stacked.moments([layers], "bilinear", unit=False)
+    np.testing.assert_allclose(gram, np.full((3, 3), 256 * 512), rtol=1e-9)
+    np.testing.assert_allclose(total, np.full(3, 256 * 512), rtol=1e-9)
+
+
+@pytest.mark.parametrize("bank", ["full", "coreset"])
+def test_one_pass_serves_all_score_settings(bank: str) -> None:
+    normal, test = features(3, channels=(40, 60)), features(2, seed=1, channels=(40, 60))
+    fitted = CRD(bank=bank, ratio=0.1).fit(normal)  # type: ignore[arg-type]
+    settings: list[dict[str, object]] = [
+        {"lambda_": lambda_, "lambda_mode": mode, "measure": measure}
+        for lambda_ in (0.1, 5.0, 1e9)
+        for mode in ("absolute", "trace")
+        for measure in ("residual", "objective")
+    ]
+    settings += [{"power": "root"}, {"tolerance": 0.0}, {"anomaly_map": AnomalyMap(**PLAIN)}]  # type: ignore[arg-type]
+    together = fitted.score_all(test, [ask(fitted, **s) for s in settings])
+    for one, setting in zip(together, settings, strict=True):
+        alone = CRD(bank=bank, ratio=0.1, **setting).fit(normal).score(test)  # type: ignore[arg-type]
+        assert torch.equal(one.images, alone.images)
+        assert one.maps is not None
+        assert alone.maps is not None
+        assert torch.equal(one.maps, alone.maps)
+
+
+def test_known_picks_are_taken() -> None:
+    normal = features(4)
+    fitted = CRD(bank="coreset", ratio=0.2).fit(normal)
+    assert fitted.selection() == PatchCore(ratio=0.5).selection()
+    again = CRD(bank="coreset", ratio=0.1).fit(normal, fitted.order_)
+    assert again.order_.tolist() == fitted.order_[:25].tolist()
+    assert torch.equal(again.axes_, CRD(bank="coreset", ratio=0.1).fit(normal).axes_)
+    assert CRD().selection() is None
+    assert CRD(bank="coreset", ratio=1.0).selection() is None
+
+
+def test_settings_hold_what_is_read() -> None:
+    assert {"ratio", "coreset"}.isdisjoint(settings_of(CRD(coreset=Coreset(seed=3))))
+    assert settings_of(CRD(bank="coreset", coreset=Coreset(seed=3)))["coreset"]["seed"] == 3
+    assert "coreset" not in settings_of(CRD(bank="coreset", ratio=1.0))
+
+
+def test_state_makes_a_fitted_method() -> None:
+    fitted, test = CRD(center=True, normalize="l2").fit(features(3)), features(2, seed=1)
+    again = restore(CRD(center=True, normalize="l2"), state_of(fitted))
+    assert torch.equal(again.score(test).images, fitted.score(test).images)
 
 
 def test_one_fit_serves_every_lambda() -> None:
@@ -211,7 +297,8 @@ def test_one_fit_serves_every_lambda() -> None:
     fitted = CRD().fit(normal)
     for lambda_ in (0.1, 1.0, 3.0, 5.0, 10.0):
         assert torch.equal(
-            ask(fitted, lambda_=lambda_).score(test).images, CRD(lambda_=lambda_).fit(normal).score(test).images
+            ask(fitted, lambda_=lambda_).score(test).images,
+            CRD(lambda_=lambda_).fit(normal).score(test).images,
         )
 
 
@@ -221,7 +308,9 @@ def test_image_scores_and_maps_agree() -> None:
     scores = crd.score(test)
     assert scores.maps is not None
     assert (scores.maps.shape, scores.maps.dtype) == ((3, *SIZE), torch.float32)
-    assert torch.equal(crd.image_scores(test), scores.images)
+    (alone,) = crd.score_all(test, [crd], maps=False)
+    assert alone.maps is None
+    assert torch.equal(alone.images, scores.images)
     np.testing.assert_allclose(scores.images, patch_maps(crd, test).max(axis=(1, 2)), rtol=1e-6)
 
 
@@ -238,7 +327,10 @@ def test_refitting_forgets_and_features_stay_as_they_are() -> None:
     assert crd.fit(first) is crd
     refitted = crd.fit(second).score(test)
     assert torch.equal(refitted.images, CRD().fit(second).score(test).images)
-    assert all(torch.equal(a, b) for a, b in zip(before, [m for f in (second, test) for m in f.maps], strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before, [m for f in (second, test) for m in f.maps], strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,7 +338,6 @@ def test_refitting_forgets_and_features_stay_as_they_are() -> None:
     [
         ({"lambda_": 0.0}, "greater than 0"),
         ({"lambda_": -1.0}, "greater than 0"),
-        ({"patch": 2}, "odd, got 2"),
         ({"tolerance": 1.0}, "less than 1"),
         ({"power": "cubed"}, "squared"),
         ({"layers": []}, "at least 1"),
@@ -264,7 +355,9 @@ def test_bad_input() -> None:
     with pytest.raises(AdbenchError, match="no training images"):
         CRD().fit(features(0))
     crd = CRD().fit(normal)
-    with pytest.raises(AdbenchError, match="source 'toy' and cannot score features of source 'other'"):
+    with pytest.raises(
+        AdbenchError, match="source 'toy' and cannot score features of source 'other'"
+    ):
         crd.score(Features(test.maps, None, SIZE, source="other"))
     test.maps[0][0, 0, 3, 3] = torch.nan
     with pytest.raises(AdbenchError, match="patch scores hold 9 NaN or infinite values of 64"):

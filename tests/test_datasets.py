@@ -5,13 +5,16 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from adbench.build import build, check
-from adbench.compose import config_folder
-from adbench.core import AdbenchError, DataError, Sample, Split
-from adbench.datasets import digests, fingerprint, survey
-from adbench.datasets.demo import Demo
-from adbench.datasets.folder import Folder
-from adbench.datasets.mvtec import PUBLISHED, MVTec
+from adbench.config.build import build
+from adbench.config.compose import config_folder
+from adbench.data.content import digests, fingerprint
+from adbench.data.demo import Demo
+from adbench.data.folder import Folder
+from adbench.data.mvtec import PUBLISHED, MVTec
+from adbench.data.samples import Sample, Split
+from adbench.data.survey import survey
+from adbench.errors import AdbenchError, DataError
+from adbench.system.settings import check, unread
 
 
 def picture(path: Path, edge: int = 8, value: int = 100) -> Path:
@@ -63,6 +66,14 @@ def test_a_fingerprint_names_content_and_not_place(tmp_path, make_category):
     assert len(seen) == 3 + len(others)
 
 
+def test_digests_that_are_known_give_the_same_fingerprint(tmp_path, make_category):
+    make_category(tmp_path)
+    split = MVTec(root=str(tmp_path), categories="bottle").load("bottle")
+    known = [digests([s.path for s in part]) for part in (split.train, split.test)]
+    assert fingerprint(split, *known) == fingerprint(split)
+    assert fingerprint(split, known[0], ["0", *known[1][1:]]) != fingerprint(split)
+
+
 # MVTec
 
 
@@ -96,7 +107,10 @@ def test_the_root_may_be_relative_or_under_home(tmp_path, make_category, monkeyp
     monkeypatch.chdir(tmp_path)
     assert MVTec(root="data").names() == ["bottle"]
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert MVTec(root="~/data").load("bottle").train[0].path == tmp_path / "data/bottle/train/good/000.png"
+    assert (
+        MVTec(root="~/data").load("bottle").train[0].path
+        == tmp_path / "data/bottle/train/good/000.png"
+    )
 
 
 def test_categories_come_in_mvtecs_order_or_as_given(tmp_path, make_category, caplog):
@@ -104,7 +118,10 @@ def test_categories_come_in_mvtecs_order_or_as_given(tmp_path, make_category, ca
         make_category(tmp_path, category)
     assert MVTec(root=str(tmp_path)).names() == ["bottle", "grid", "wood"]
     assert "ignored folders that are no category of MVTec AD: my_part" in caplog.text
-    assert MVTec(root=str(tmp_path), categories=["wood", "my_part", "wood"]).names() == ["wood", "my_part"]
+    assert MVTec(root=str(tmp_path), categories=["wood", "my_part", "wood"]).names() == [
+        "wood",
+        "my_part",
+    ]
     assert MVTec(root=str(tmp_path), categories="grid").names() == ["grid"]
 
 
@@ -116,7 +133,8 @@ def test_the_published_counts_are_complete():
 
 def test_a_missing_root_says_what_to_do(tmp_path):
     with pytest.raises(
-        DataError, match=r"dataset\.root: the folder .*nowhere does not exist; .*dataset\.root=DIR.*BY-NC-SA"
+        DataError,
+        match=r"dataset\.root: the folder .*nowhere does not exist; .*dataset\.root=DIR.*BY-NC-SA",
     ):
         MVTec(root=str(tmp_path / "nowhere")).names()
 
@@ -131,13 +149,17 @@ def test_a_root_without_categories_says_what_it_holds(tmp_path, make_category):
 
 def test_a_category_given_as_root_is_recognised(tmp_path, make_category):
     root = make_category(tmp_path)
-    with pytest.raises(DataError, match=rf"is one category.*dataset\.root={tmp_path} dataset\.categories=bottle"):
+    with pytest.raises(
+        DataError, match=rf"is one category.*dataset\.root={tmp_path} dataset\.categories=bottle"
+    ):
         MVTec(root=str(root)).names()
 
 
 def test_an_unknown_category_offers_the_nearest_name(tmp_path, make_category):
     make_category(tmp_path)
-    with pytest.raises(DataError, match=r"has no folder 'botle'; it has bottle\. Did you mean bottle\?"):
+    with pytest.raises(
+        DataError, match=r"has no folder 'botle'; it has bottle\. Did you mean bottle\?"
+    ):
         MVTec(root=str(tmp_path), categories=["botle"]).names()
     with pytest.raises(DataError, match=r"has no folder 'zipper'; it has bottle.$"):
         MVTec(root=str(tmp_path), categories=["zipper"]).names()
@@ -146,7 +168,9 @@ def test_an_unknown_category_offers_the_nearest_name(tmp_path, make_category):
 def test_wrong_settings_are_named():
     with pytest.raises(AdbenchError, match=r"dataset.categories"):
         check(MVTec, {"root": "x", "categories": []}, "dataset")
-    with pytest.raises(AdbenchError, match=r"dataset.category: unknown setting; MVTec has root, categories"):
+    with pytest.raises(
+        AdbenchError, match=r"dataset.category: unknown setting; MVTec has root, categories"
+    ):
         check(MVTec, {"root": "x", "category": "bottle"}, "dataset")
     with pytest.raises(AdbenchError, match=r"dataset.root: must be given"):
         check(MVTec, {}, "dataset")
@@ -158,10 +182,14 @@ def test_a_missing_or_empty_part_is_named(tmp_path, make_category, place):
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     dataset = MVTec(root=str(tmp_path))
-    with pytest.raises(DataError, match=f"bottle/{place} holds no images; a category has train/good"):
+    with pytest.raises(
+        DataError, match=f"bottle/{place} holds no images; a category has train/good"
+    ):
         dataset.load("bottle")
     folder.rmdir()
-    with pytest.raises(DataError, match=f"bottle/{place} does not exist; a category has train/good"):
+    with pytest.raises(
+        DataError, match=f"bottle/{place} does not exist; a category has train/good"
+    ):
         dataset.load("bottle")
     assert "does not exist" in problems(dataset)
 
@@ -170,7 +198,9 @@ def test_a_missing_mask_is_named(tmp_path, make_category):
     folder = make_category(tmp_path)
     (folder / "ground_truth/dent/001_mask.png").unlink()
     dataset = MVTec(root=str(tmp_path))
-    with pytest.raises(DataError, match=r"ground_truth/dent/001_mask\.png is missing \(1 of 4 masks of bottle\)"):
+    with pytest.raises(
+        DataError, match=r"ground_truth/dent/001_mask\.png is missing \(1 of 4 masks of bottle\)"
+    ):
         dataset.load("bottle")
     assert "001_mask.png is missing" in problems(dataset)
 
@@ -186,7 +216,8 @@ def test_an_incomplete_category_runs_with_a_warning(tmp_path, make_category, cap
         make_category(tmp_path, category)
         MVTec(root=str(tmp_path)).load(category)
     assert [r.getMessage() for r in caplog.records] == [
-        "bottle has 3 training and 6 test images of 209 and 83; its numbers do not compare with published ones"
+        "bottle has 3 training and 6 test images of 209 and 83; its numbers do not compare with "
+        "published ones"
     ]
 
 
@@ -240,14 +271,21 @@ def test_check_counts_and_decodes_everything(tmp_path, make_category):
     assert "test/good/000.png: cannot be decoded" in found
     assert "000_mask.png: the mask has 16x16 pixels but its image 32x32" in found
     assert "001_mask.png: the mask of an anomalous image marks no pixel" in found
-    assert "test/crack/000.png is the same file as train/good/001.png: the test is not blind" in found
+    assert (
+        "test/crack/000.png is the same file as train/good/001.png: the test is not blind" in found
+    )
     assert len(found.splitlines()) == 5
 
 
-@pytest.mark.parametrize(("published", "complete"), [((3, 6), "yes"), ((3, 7), "no"), (None, "unknown")])
+@pytest.mark.parametrize(
+    ("published", "complete"), [((3, 6), "yes"), ((3, 7), "no"), (None, "unknown")]
+)
 def test_complete_means_the_published_counts(tmp_path, make_category, published, complete):
     make_category(tmp_path)
-    assert survey("bottle", MVTec(root=str(tmp_path)).load, published=published)["complete"] == complete
+    assert (
+        survey("bottle", MVTec(root=str(tmp_path)).load, published=published)["complete"]
+        == complete
+    )
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, make_category, monkeypatch):
@@ -307,12 +345,23 @@ def test_the_held_out_images_follow_the_seed_and_barely_move(parts):
     assert len(before & held()) >= len(before) - 1
 
 
+def test_what_holds_images_out_is_read_where_images_are_held_out():
+    alone, tested = Folder(normal="ok"), Folder(normal="ok", normal_test="ok_test")
+    for setting in ("holdout", "seed"):
+        assert unread(alone, [setting]) is None
+        assert "there is no normal_test" in unread(tested, [setting])
+
+
 def test_test_folders_give_defect_types_and_masks(parts):
     picture(parts / "ok_test/7.png")
-    dataset = Folder(root=str(parts), normal="ok", normal_test="ok_test", abnormal="bad", masks="masks")
+    dataset = Folder(
+        root=str(parts), normal="ok", normal_test="ok_test", abnormal="bad", masks="masks"
+    )
     split = dataset.load("parts")
     assert len(split.train) == 10
-    masks = {s.name: (s.defect, s.mask and s.mask.relative_to(parts).as_posix()) for s in split.test}
+    masks = {
+        s.name: (s.defect, s.mask and s.mask.relative_to(parts).as_posix()) for s in split.test
+    }
     assert masks == {
         "bad/dent/1.PNG": ("dent", "masks/dent/1.png"),
         "bad/scratch/1.PNG": ("scratch", "masks/scratch/1_mask.png"),
@@ -326,8 +375,14 @@ def test_test_folders_give_defect_types_and_masks(parts):
 
 def test_folders_may_be_listed_and_lie_anywhere(parts):
     absolute = str(parts / "bad/dent")
-    split = Folder(root=str(parts / "bad"), normal="../ok", abnormal=["scratch", absolute]).load("parts")
-    assert [s.name for s in split.test if s.anomalous] == ["bad/dent/1.PNG", "bad/scratch/1.PNG", "bad/scratch/2.PNG"]
+    split = Folder(root=str(parts / "bad"), normal="../ok", abnormal=["scratch", absolute]).load(
+        "parts"
+    )
+    assert [s.name for s in split.test if s.anomalous] == [
+        "bad/dent/1.PNG",
+        "bad/scratch/1.PNG",
+        "bad/scratch/2.PNG",
+    ]
     assert all(s.mask is None for s in split.test)
     assert all(s.name.startswith("ok/") for s in split.train)
 
@@ -339,18 +394,24 @@ def test_flat_masks_are_found_and_must_be_unique(parts):
     assert [s.mask.name for s in dataset.load("parts").test if s.mask] == ["1_mask.tif", "2.png"]
     both = Folder(root=str(parts), normal="ok", abnormal="bad", masks="flat")
     with pytest.raises(
-        DataError, match=r"flat/1_mask\.tif fits .*dent/1\.PNG and .*scratch/1\.PNG; put masks into subf"
+        DataError,
+        match=r"flat/1_mask\.tif fits .*dent/1\.PNG and .*scratch/1\.PNG; put masks into subf",
     ):
         both.load("parts")
     picture(parts / "flat/1.png")
-    with pytest.raises(DataError, match=r"scratch/1\.PNG has 2 masks, .*flat/1\.png and 1_mask\.tif; one is needed"):
+    with pytest.raises(
+        DataError, match=r"scratch/1\.PNG has 2 masks, .*flat/1\.png and 1_mask\.tif; one is needed"
+    ):
         dataset.load("parts")
 
 
 def test_a_missing_mask_of_an_own_image_is_named(parts):
     (parts / "masks/scratch/2.png").unlink()
     dataset = Folder(root=str(parts), normal="ok", abnormal="bad", masks="masks")
-    with pytest.raises(DataError, match=r"scratch/2\.PNG has no mask; .* as scratch/2\.png or 2_mask\.png in .*masks"):
+    with pytest.raises(
+        DataError,
+        match=r"scratch/2\.PNG has no mask; .* as scratch/2\.png or 2_mask\.png in .*masks",
+    ):
         dataset.load("parts")
 
 
@@ -363,7 +424,9 @@ def test_masks_below_the_images_are_no_images(parts):
 @pytest.mark.parametrize("setting", ["normal", "normal_test", "abnormal", "masks"])
 def test_a_missing_folder_names_its_setting(parts, setting):
     settings = {"normal": "ok", setting: "nowhere"}
-    with pytest.raises(DataError, match=rf"dataset\.{setting}: the folder .*nowhere does not exist"):
+    with pytest.raises(
+        DataError, match=rf"dataset\.{setting}: the folder .*nowhere does not exist"
+    ):
         Folder(root=str(parts), **settings).names()
 
 
@@ -385,7 +448,8 @@ def test_an_image_has_one_role(parts):
 def test_abnormal_images_cannot_be_called_good(parts):
     picture(parts / "bad/good/1.png")
     with pytest.raises(
-        DataError, match=r"bad/good/1\.png lies in a folder called good; give that as dataset\.normal_test"
+        DataError,
+        match=r"bad/good/1\.png lies in a folder called good; give that as dataset\.normal_test",
     ):
         Folder(root=str(parts), normal="ok", abnormal="bad").load("parts")
 

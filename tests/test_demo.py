@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from adbench.build import check
-from adbench.core import AdbenchError, DataError, Split
-from adbench.datasets import fingerprint
-from adbench.datasets.demo import Demo
-from adbench.datasets.drawings import PRODUCTS
-from adbench.images import read_image, read_mask
+from adbench.data.content import fingerprint
+from adbench.data.demo import Demo
+from adbench.data.drawings import PRODUCTS
+from adbench.data.images import read_image, read_mask
+from adbench.data.samples import Split
+from adbench.errors import AdbenchError, DataError
+from adbench.system.settings import check
 
 SMALL = {"size": 64, "train": 2, "test": 7}
 
@@ -37,7 +38,9 @@ def test_counts_types_and_masks(tmp_path, category):
     assert sum(not s.anomalous for s in split.test) == 6
     _, kinds = PRODUCTS[category]
     assert len(kinds) == 5
-    assert {k: sum(s.defect == k for s in split.test) for k in kinds} == {k: 2 if k in kinds[:4] else 1 for k in kinds}
+    assert {k: sum(s.defect == k for s in split.test) for k in kinds} == {
+        k: 2 if k in kinds[:4] else 1 for k in kinds
+    }
     for sample in split.test:
         assert read_image(sample.path).shape == (64, 64, 3)
         assert (sample.mask is not None) == sample.anomalous
@@ -47,7 +50,9 @@ def test_counts_types_and_masks(tmp_path, category):
     assert (row["complete"], row["problems"]) == ("yes", [])
 
 
-@pytest.mark.parametrize(("category", "kind"), [(c, k) for c, (_, kinds) in PRODUCTS.items() for k in kinds])
+@pytest.mark.parametrize(
+    ("category", "kind"), [(c, k) for c, (_, kinds) in PRODUCTS.items() for k in kinds]
+)
 def test_a_defect_changes_the_image_where_its_mask_says(category, kind):
     draw, _ = PRODUCTS[category]
     for number in range(4):
@@ -125,7 +130,9 @@ def damage_place(folder: Path) -> None:
     folder.write_text("a file where the folder was")
 
 
-@pytest.mark.parametrize("damage", [damage_pixels, damage_mask, damage_seal, damage_folder, damage_place])
+@pytest.mark.parametrize(
+    "damage", [damage_pixels, damage_mask, damage_seal, damage_folder, damage_place]
+)
 def test_a_damaged_folder_is_drawn_again(tmp_path, caplog, damage):
     demo = Demo(cache=str(tmp_path), **SMALL)
     first = contents(demo.load("flange"))
@@ -155,7 +162,9 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
 
 
 def test_images_without_a_cache_go_with_the_dataset(tmp_path, caplog):
-    caplog.set_level(logging.ERROR, "adbench")  # or the error in the kept warning would hold on to the dataset
+    caplog.set_level(
+        logging.ERROR, "adbench"
+    )  # or the error in the kept warning would hold on to the dataset
     (tmp_path / "file").touch()
     demo = Demo(cache=str(tmp_path / "file"), **SMALL)
     folder = demo.load("denim").train[0].path.parents[3]
@@ -171,7 +180,8 @@ def test_no_space_at_all_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(
-        DataError, match=r"cannot write the demo images \(.*No space left.*free some space or set cache=DIR"
+        DataError,
+        match=r"cannot write the demo images \(.*No space left.*free some space or set cache=DIR",
     ):
         Demo(cache=str(tmp_path), **SMALL).load("denim")
 
@@ -197,7 +207,10 @@ def test_a_half_drawn_folder_is_never_seen(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"categories": ["bottle"]}, r"dataset\.categories\.0: Input should be 'denim' or 'flange', got 'bottle'"),
+        (
+            {"categories": ["bottle"]},
+            r"dataset\.categories\.0: Input should be 'denim' or 'flange', got 'bottle'",
+        ),
         ({"categories": []}, r"dataset\.categories: .*at least 1"),
         ({"size": 10}, r"dataset\.size: .*greater than or equal to 64, got 10"),
         ({"test": 1}, r"dataset\.test: .*greater than or equal to 2"),

@@ -1,48 +1,90 @@
 import pytest
 
-from adbench.build import build
-from adbench.compose import choices, compose
-from adbench.reports.matching import setting
+from adbench.config.build import build
+from adbench.config.compose import Configs
+from adbench.reports.matching import Matching
 from adbench.reports.tables import load_spec
+from adbench.system.settings import settings_of
 
+CONFIGS = Configs()
 PARTS = ("dataset", "geometry", "backbone", "method")
 
 
-@pytest.mark.parametrize("name", choices("experiment"))
+@pytest.mark.parametrize("name", CONFIGS.choices("experiment"))
 def test_every_experiment_composes_and_builds(name):
-    config = compose([f"experiment={name}", "dataset.root=there"])
-    parts = {part: build(config[part], part) for part in PARTS}
-    assert parts["dataset"].name == "mvtec"
-    assert parts["dataset"].root == "there"
+    config = CONFIGS.compose([f"experiment={name}"])
+    for part in PARTS:
+        build(config[part], part)
+    assert CONFIGS.describe("experiment", name)
 
 
-@pytest.mark.parametrize("name", choices("table"))
+@pytest.mark.parametrize("name", CONFIGS.choices("table"))
 def test_every_row_builds_and_differs_from_the_others(name):
-    rows = [row for row in load_spec(name).rows if row.run]
-    settings = [setting(row.run) for row in rows]
-    assert all(setting(row.run + row.elsewhere) for row in rows)
-    assert all(row.run[0].startswith("experiment=") for row in rows)
-    assert all(settings[i] != settings[j] for i in range(len(rows)) for j in range(i))
-    assert {row.against for row in rows} <= {None, *(row.label for row in rows)}
+    spec, matching = load_spec(name, CONFIGS), Matching((), CONFIGS)
+    wanted = [spec.wanted(row) for row in spec.rows if not row.quoted]
+    settings = [matching.setting(want.run) for want in wanted]
+    for want in wanted:
+        for words in (want.run, (*want.run, *want.elsewhere)):
+            config = CONFIGS.compose(words)
+            for part in ("geometry", "backbone", "method"):
+                build(config[part], part)
+    assert all(settings[i] != settings[j] for i in range(len(settings)) for j in range(i))
+    assert {row.against for row in spec.rows} <= {None, *(row.label for row in spec.rows)}
 
 
 @pytest.mark.parametrize(
     ("experiment", "backbone", "geometry", "method"),
     [
-        ("report_table4", "resnet50_a1", "official", {"ratio": 0.25, "eps": 0.9, "k": 5, "reweight": "paper"}),
-        ("report_table5", "clip", "report_clip", {"ratio": 0.25, "eps": 0.9, "k": 5, "reweight": "paper"}),
-        ("anomalib_table1", "wide_resnet50_racm", "square256", {"ratio": 0.1, "reweight": "paper"}),
-        ("patchcore_s1", "wide_resnet50", "official", {"embedding": "official", "distance": "squared"}),
-        ("padim_jl_table1", "wide_resnet50", "crop224_lanczos", {"dims": 550, "reduction": "gaussian"}),
-        ("crd_table1", "wide_resnet50", "square256", {"lambda_": 5.0, "normalize": "none", "bank": "full"}),
+        (
+            "belloni2023_resnet50",
+            "resnet50_a1",
+            "official",
+            {"ratio": 0.25, "b": 5, "map_k": 1, "reweight": "paper"},
+        ),
+        (
+            "belloni2023_clip",
+            "clip",
+            "report_clip",
+            {"ratio": 0.25, "b": 5, "map_k": 1, "reweight": "paper"},
+        ),
+        (
+            "wang_anomalib",
+            "wide_resnet50_racm",
+            "square256",
+            {"ratio": 0.1, "b": 9, "reweight": "paper"},
+        ),
+        ("roth2022", "wide_resnet50", "official", {"ratio": 0.1, "distance": "squared"}),
+        (
+            "zhang2021",
+            "wide_resnet50",
+            "crop224_lanczos",
+            {"dims": 550, "reduction": "gaussian"},
+        ),
+        (
+            "han2024",
+            "wide_resnet50",
+            "square256",
+            {"lambda_": 5.0, "normalize": "none", "bank": "full"},
+        ),
     ],
 )
 def test_experiments_hold_the_published_setting(experiment, backbone, geometry, method):
-    chosen = setting((f"experiment={experiment}",))
-    assert (chosen.labels["backbone"], chosen.labels["geometry"]) == (backbone, geometry)
-    assert {name: chosen.method["settings"][name] for name in method} == method
+    config = CONFIGS.compose([f"experiment={experiment}"])
+    assert (config.dataset.name, config.backbone.name) == ("mvtec", backbone)
+    assert config.geometry.name == geometry
+    settings = settings_of(build(config.method, "method"))
+    assert {name: settings[name] for name in method} == method
+
+
+def test_the_selection_of_the_reports_is_johnson_and_lindenstrauss():
+    coreset = CONFIGS.compose(["experiment=belloni2023_resnet50"]).method.coreset
+    assert (coreset.projection, coreset.eps) == ("jl_sparse", 0.9)
+    embedding = CONFIGS.compose(["experiment=roth2022"]).method.embedding
+    assert embedding.kind == "official"
 
 
 def test_the_report_has_no_hazelnut():
-    assert "hazelnut" not in compose(["experiment=report_table1"]).dataset.categories
-    assert len(compose(["experiment=report_table5"]).dataset.categories) == 14
+    for name in ("belloni2023_resnet50", "belloni2023_clip"):
+        categories = CONFIGS.compose([f"experiment={name}"]).dataset.categories
+        assert "hazelnut" not in categories
+        assert len(categories) == 14

@@ -11,17 +11,21 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from adbench.build import build, check
-from adbench.compose import choices, config_folder
-from adbench.core import AdbenchError, DataError
-from adbench.images import Geometry, image_size, inspect_image, read_image, read_mask
+from adbench.config.build import build
+from adbench.config.compose import config_folder
+from adbench.data.geometry import Geometry
+from adbench.data.images import image_size, inspect_image, read_image, read_mask
+from adbench.errors import AdbenchError, DataError
+from adbench.system.settings import check
 
 RNG = np.random.default_rng(0)
 COLOURED = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
 
 
-def saved(folder: Path, pixels: np.ndarray | Image.Image, name: str = "image.png", **options: object) -> Path:
+def saved(
+    folder: Path, pixels: np.ndarray | Image.Image, name: str = "image.png", **options: object
+) -> Path:
     image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
     image.save(folder / name, **options)
     return folder / name
@@ -69,12 +73,16 @@ def test_alpha_is_dropped_and_colours_stay(tmp_path):
 def test_palettes_are_resolved_even_with_several_alphas(tmp_path):
     image = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
-    path = saved(tmp_path, image, transparency=bytes([0, 128, 255]))  # Pillow warns of such a palette
+    path = saved(
+        tmp_path, image, transparency=bytes([0, 128, 255])
+    )  # Pillow warns of such a palette
     np.testing.assert_array_equal(read_image(path), [[[10, 20, 30], [40, 50, 60], [70, 80, 90]]])
 
 
 def test_one_bit_and_cmyk_images_are_read(tmp_path):
-    np.testing.assert_array_equal(read_image(saved(tmp_path, np.array([[True, False]])))[0, :, 0], [255, 0])
+    np.testing.assert_array_equal(
+        read_image(saved(tmp_path, np.array([[True, False]])))[0, :, 0], [255, 0]
+    )
     ink = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
     np.testing.assert_array_equal(read_image(saved(tmp_path, ink, "image.tif"))[0, 0], [255, 0, 0])
 
@@ -146,11 +154,15 @@ def test_damaged_bytes_give_an_image_or_a_data_error(tmp_path):
     assert refused > 50
 
 
-@pytest.mark.parametrize("limit", [30, 10])  # Pillow warns above its limit and refuses above twice its limit
+@pytest.mark.parametrize(
+    "limit", [30, 10]
+)  # Pillow warns above its limit and refuses above twice its limit
 def test_images_too_large_to_decode_are_refused(tmp_path, monkeypatch, limit):
     path = saved(tmp_path, COLOURED)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(DataError, match=rf"image\.png: more than the {limit} pixels that are safe to decode"):
+    with pytest.raises(
+        DataError, match=rf"image\.png: more than the {limit} pixels that are safe to decode"
+    ):
         read_image(path)
     with warnings.catch_warnings(action="ignore"), pytest.raises(DataError, match="safe to decode"):
         read_image(path)
@@ -169,7 +181,9 @@ def test_every_pixel_but_black_is_anomalous(tmp_path):
     np.testing.assert_array_equal(marked(expected), expected)
     np.testing.assert_array_equal(marked(np.array([[0, 1, 65535]], np.uint16)), expected)
     np.testing.assert_array_equal(marked(np.array([[0, 0.1, 1]], np.float32), "mask.tif"), expected)
-    np.testing.assert_array_equal(marked(np.array([[[0, 0, 0], [0, 0, 1], [255, 0, 0]]], np.uint8)), expected)
+    np.testing.assert_array_equal(
+        marked(np.array([[[0, 0, 0], [0, 0, 1], [255, 0, 0]]], np.uint8)), expected
+    )
     opaque = np.array([[[0, 0, 0, 255], [0, 0, 1, 0], [9, 9, 9, 9]]], np.uint8)
     np.testing.assert_array_equal(marked(opaque), expected)
     labels = Image.fromarray(np.array([[2, 0, 1]], np.uint8))
@@ -178,7 +192,9 @@ def test_every_pixel_but_black_is_anomalous(tmp_path):
 
 
 def test_a_mask_of_another_size_names_both(tmp_path):
-    with pytest.raises(DataError, match=r"mask\.png: the mask has 5x7 pixels but its image 7x5 \(height x width\)"):
+    with pytest.raises(
+        DataError, match=r"mask\.png: the mask has 5x7 pixels but its image 7x5 \(height x width\)"
+    ):
         read_mask(saved(tmp_path, GREY, "mask.png"), (7, 5))
 
 
@@ -212,7 +228,15 @@ def torchvision_of(geometry: Geometry, mode: InterpolationMode) -> transforms.Co
 @pytest.mark.parametrize("size", [(90, 90), (61, 97), (100, 45), (33, 40)])
 @pytest.mark.parametrize(
     ("resize", "crop"),
-    [(64, 56), (64, (33, 20)), (37, 24), ((48, 50), None), ((31, 40), (30, 17)), (None, 25), (40, None)],
+    [
+        (64, 56),
+        (64, (33, 20)),
+        (37, 24),
+        ((48, 50), None),
+        ((31, 40), (30, 17)),
+        (None, 25),
+        (40, None),
+    ],
 )
 def test_images_equal_torchvisions_bit_for_bit(interpolation, size, resize, crop):
     geometry = Geometry(resize=resize, crop=crop, interpolation=interpolation)
@@ -234,7 +258,9 @@ def test_mask_rules_equal_torchvisions_tensors(interpolation):
     picture = Image.fromarray(mask.astype(np.uint8) * 255)
     smooth = torchvision_of(geometry["half"], MODES[interpolation])(picture)
     white = transforms.ToTensor()(smooth)[0]
-    np.testing.assert_array_equal(geometry["floor"].mask(mask), white.to(torch.int).bool())  # patchcore-inspection
+    np.testing.assert_array_equal(
+        geometry["floor"].mask(mask), white.to(torch.int).bool()
+    )  # patchcore-inspection
     np.testing.assert_array_equal(geometry["half"].mask(mask), white >= 0.5)
     np.testing.assert_array_equal(geometry["any"].mask(mask), white > 0)
     plain = np.asarray(torchvision_of(geometry["nearest"], MODES["nearest"])(picture)) > 0
@@ -246,13 +272,19 @@ def test_mask_rules_equal_torchvisions_tensors(interpolation):
 def test_the_floor_rule_deletes_a_small_defect_and_the_others_do_not():
     mask = np.zeros((1024, 1024), bool)
     mask[500:507, 500:507] = True  # 7 pixels, under a filter that spans 8
-    found = {r: int(Geometry(mask_rule=r).mask(mask).sum()) for r in ("floor", "half", "nearest", "any")}
-    # Along each side four pixels see 1/8, 7/8, 23/32 and 1/32 of it: products reach 1/2 four times and 0/255 once.
+    found = {
+        r: int(Geometry(mask_rule=r).mask(mask).sum()) for r in ("floor", "half", "nearest", "any")
+    }
+    # Along each side four pixels see 1/8, 7/8, 23/32 and 1/32 of it: products reach 1/2 four times
+    # and 0/255 once.
     assert found == {"floor": 0, "half": 4, "nearest": 4, "any": 15}
 
 
 def test_a_crop_that_does_not_fit_is_refused():
-    with pytest.raises(AdbenchError, match=r"geometry\.crop 70x60 is larger than an image of 50x80 resized to 64x102"):
+    with pytest.raises(
+        AdbenchError,
+        match=r"geometry\.crop 70x60 is larger than an image of 50x80 resized to 64x102",
+    ):
         Geometry(resize=64, crop=(70, 60)).image(np.zeros((50, 80, 3), np.uint8))
 
 
@@ -264,10 +296,14 @@ def test_the_size_is_known_only_where_it_does_not_depend_on_the_image():
 
 
 def test_a_map_returns_to_the_original_pixels_of_the_crop():
-    geometry = Geometry(resize=4, crop=2, evaluate_at="original")  # of 8x8: the crop covers original pixels 2 to 5
+    geometry = Geometry(
+        resize=4, crop=2, evaluate_at="original"
+    )  # of 8x8: the crop covers original pixels 2 to 5
     ramp = np.array([[1.5, 1.5], [2.5, 2.5]], np.float32)  # each value is its own row coordinate
     back = geometry.to_original(ramp, (8, 8))
-    expected = np.array([1.5, 1.75, 2.25, 2.5])  # pixel centres 1.25, 1.75, 2.25, 2.75, held at the border
+    expected = np.array(
+        [1.5, 1.75, 2.25, 2.5]
+    )  # pixel centres 1.25, 1.75, 2.25, 2.75, held at the border
     np.testing.assert_allclose(back, np.repeat(expected[:, None], 4, axis=1))
     mask = np.arange(64).reshape(8, 8) % 3 == 0
     np.testing.assert_array_equal(geometry.mask_original(mask), mask[2:6, 2:6])
@@ -275,7 +311,9 @@ def test_a_map_returns_to_the_original_pixels_of_the_crop():
 
 def test_without_resize_and_crop_a_map_returns_as_it_is():
     scores = np.random.default_rng(3).random((9, 11)).astype(np.float32)
-    np.testing.assert_array_equal(Geometry(resize=None, crop=None).to_original(scores, (9, 11)), scores)
+    np.testing.assert_array_equal(
+        Geometry(resize=None, crop=None).to_original(scores, (9, 11)), scores
+    )
 
 
 @settings(deadline=None)
@@ -300,7 +338,9 @@ def test_a_defect_is_found_at_the_same_place_in_map_and_mask():
     image[40:50, 70:80] = 255
     geometry = Geometry(resize=64, crop=56, evaluate_at="original")
     scores = geometry.image(image)[..., 0].astype(np.float32)
-    overlap = (geometry.to_original(scores, (90, 120)) > 127) == geometry.mask_original(image[..., 0] > 0)
+    overlap = (geometry.to_original(scores, (90, 120)) > 127) == geometry.mask_original(
+        image[..., 0] > 0
+    )
     assert overlap.mean() > 0.998
 
 
@@ -310,7 +350,10 @@ def test_a_defect_is_found_at_the_same_place_in_map_and_mask():
         ({"resize": 0}, "geometry.resize.*greater than or equal to 1"),
         ({"resize": "big"}, "geometry.resize.*valid integer, got 'big'"),
         ({"crop": [1, 2, 3]}, "geometry.crop"),
-        ({"interpolation": "cubic"}, "geometry.interpolation: Input should be 'nearest', 'bilinear'.*got 'cubic'"),
+        (
+            {"interpolation": "cubic"},
+            "geometry.interpolation: Input should be 'nearest', 'bilinear'.*got 'cubic'",
+        ),
         ({"mask_rule": "most"}, "geometry.mask_rule: .*'half', 'floor' or 'any', got 'most'"),
         ({"size": 3}, "geometry.size: unknown setting; Geometry has resize, crop"),
     ],
@@ -321,12 +364,7 @@ def test_wrong_settings_are_named(settings, message):
 
 
 def test_the_presets_are_those_of_the_published_code():
-    built = {
-        name: build(OmegaConf.load(config_folder() / "geometry" / f"{name}.yaml"), "geometry")
-        for name in choices("geometry")
-    }
-    rows = {name: (g.resize, g.crop, g.interpolation, g.mask_rule) for name, g in built.items()}
-    assert rows == {
+    published = {
         "crop224": (256, 224, "bilinear", "nearest"),
         "crop224_bicubic": (256, 224, "bicubic", "nearest"),
         "crop224_lanczos": (256, 224, "lanczos", "nearest"),
@@ -334,7 +372,27 @@ def test_the_presets_are_those_of_the_published_code():
         "report_clip": ((224, 224), None, "bicubic", "floor"),
         "square256": ((256, 256), None, "bilinear", "nearest"),
     }
+    folder = config_folder() / "geometry"
+    built = {n: build(OmegaConf.load(folder / f"{n}.yaml"), "geometry") for n in published}
+    rows = {n: (g.resize, g.crop, g.interpolation, g.mask_rule) for n, g in built.items()}
+    assert rows == published
     assert built["crop224"] == Geometry()
+
+
+def test_the_settings_of_images_are_those_that_change_them():
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    base = Geometry(resize=32, crop=24)
+    others = [
+        Geometry(resize=30, crop=24),
+        Geometry(resize=(32, 32), crop=24),
+        Geometry(resize=32, crop=20),
+        Geometry(resize=32, crop=24, interpolation="bicubic"),
+        Geometry(resize=32, crop=24, mask_rule="any"),
+        Geometry(resize=32, crop=24, evaluate_at="original"),
+    ]
+    for other in others:
+        equal = np.array_equal(base.image(image), other.image(image))
+        assert (base.of_images() == other.of_images()) is equal
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "bmp", "tif"])
@@ -349,6 +407,9 @@ def test_the_size_in_the_header_is_that_of_the_picture(tmp_path, format, orienta
 
 def test_a_file_without_a_header_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    for name, message in (("broken.png", "not an image that Pillow knows"), ("missing.png", "does not exist")):
+    for name, message in (
+        ("broken.png", "not an image that Pillow knows"),
+        ("missing.png", "does not exist"),
+    ):
         with pytest.raises(DataError, match=f"{name}: .*{message}"):
             image_size(tmp_path / name)

@@ -1,25 +1,48 @@
-"""The contract that every method YAML keeps, whatever the method."""
+"""The contract that every preset of a method keeps, whatever the method."""
 
 import copy
+import typing
+from dataclasses import is_dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 
-from adbench.build import build, settings_of
-from adbench.compose import choices, compose
-from adbench.core import AdbenchError, Features, Method, NotFittedError, ScoresImages
-from adbench.fitting import state_bytes
+from adbench.config.build import build
+from adbench.config.compose import Configs
+from adbench.errors import AdbenchError, NotFittedError
+from adbench.features.features import Features
+from adbench.methods.method import (
+    CountsWork,
+    EstimatesMemory,
+    HasRivals,
+    Method,
+    Nests,
+    ScoresTogether,
+    Selects,
+    ask,
+    replaced,
+    restore,
+    state_bytes,
+    state_of,
+)
+from adbench.system.settings import settings_of
 
-METHODS = choices("method")
+METHODS = Configs().choices("method")
 CHANNELS = {1: 8, 2: 64, 3: 128}
-OFFICIAL = {1: 8, 2: 512, 3: 1024}  # what the official embedding of PatchCore is defined for
+OFFICIAL = {1: 8, 2: 512, 3: 1024}  # the channels for which the official embedding is defined
+SEED = 271828
+
+
+def preset(name: str, *overrides: str) -> Method:
+    return build(Configs().compose([f"method={name}", *overrides]).method, "method")
 
 
 def features(method: Method, n: int, seed: int, defect: bool = False) -> Features:
-    """Smooth maps with a mean of their own at each position, as a backbone gives of aligned objects."""
+    """Smooth maps with a mean of their own at each position, as of aligned objects."""
     fixed, drawn = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
     maps = {}
-    official = getattr(method, "embedding", None) == "official"
+    official = getattr(getattr(method, "embedding", None), "kind", None) == "official"
     for level, channels in (OFFICIAL if official else CHANNELS).items():
         side = 16 >> level
         typical = torch.randn(1, channels, side, side, generator=fixed)
@@ -33,8 +56,18 @@ def features(method: Method, n: int, seed: int, defect: bool = False) -> Feature
 
 
 @pytest.fixture(params=METHODS)
-def method(request) -> Method:
-    return build(compose([f"method={request.param}"]).method, "method")
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def method(name) -> Method:
+    return preset(name)
+
+
+def assert_same(a, b):
+    torch.testing.assert_close(a.images, b.images, rtol=0, atol=0)
+    torch.testing.assert_close(a.maps, b.maps, rtol=0, atol=0)
 
 
 def test_fit_returns_self_and_scores_have_the_shapes_and_are_finite(method):
@@ -51,16 +84,15 @@ def test_fit_returns_self_and_scores_have_the_shapes_and_are_finite(method):
 def test_same_seed_same_scores(method):
     other = copy.deepcopy(method)
     test = features(method, 3, 2)
-    a, b = (m.fit(features(method, 9, 1)).score(test) for m in (method, other))
-    torch.testing.assert_close(a.images, b.images, rtol=0, atol=0)
-    torch.testing.assert_close(a.maps, b.maps, rtol=0, atol=0)
+    assert_same(*(m.fit(features(method, 9, 1)).score(test) for m in (method, other)))
 
 
 def test_a_second_fit_forgets_the_first(method):
     test = features(method, 3, 2)
     fresh = copy.deepcopy(method).fit(features(method, 8, 5)).score(test)
-    again = method.fit(features(method, 9, 1)).fit(features(method, 8, 5)).score(test)
-    torch.testing.assert_close(again.images, fresh.images, rtol=0, atol=0)
+    fitted = method.fit(features(method, 9, 1))
+    fitted.score(test)  # so that what is rebuilt from the state is there to be forgotten
+    assert_same(fitted.fit(features(method, 8, 5)).score(test), fresh)
 
 
 def test_each_image_is_scored_alone(method):
@@ -68,15 +100,17 @@ def test_each_image_is_scored_alone(method):
     test = features(method, 5, 2)
     whole = method.score(test)
     parts = [method.score(test[a:b]) for a, b in [(0, 1), (1, 4), (4, 5)]]
-    torch.testing.assert_close(torch.cat([p.images for p in parts]), whole.images, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(torch.cat([p.maps for p in parts]), whole.maps, rtol=1e-5, atol=1e-5)
+    images, maps = torch.cat([p.images for p in parts]), torch.cat([p.maps for p in parts])
+    torch.testing.assert_close(images, whole.images, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(maps, whole.maps, rtol=1e-5, atol=1e-5)
 
 
 def test_features_are_not_written_to(method):
-    normal, test = features(method, 9, 1), features(method, 3, 2)
+    normal, test = features(method, 12, 1), features(method, 3, 2)
     before = [m.clone() for m in (*normal.maps, normal.vectors, *test.maps, test.vectors)]
     method.fit(normal).score(test)
-    for was, now in zip(before, (*normal.maps, normal.vectors, *test.maps, test.vectors), strict=True):
+    after = (*normal.maps, normal.vectors, *test.maps, test.vectors)
+    for was, now in zip(before, after, strict=True):
         torch.testing.assert_close(now, was, rtol=0, atol=0)
 
 
@@ -107,13 +141,154 @@ def test_nan_features_are_refused(method):
         method.fit(broken)
 
 
-def test_what_is_asked_at_score_time_is_a_setting(method):
-    assert method.asked <= set(settings_of(method))
+def test_no_images_are_refused(method):
+    with pytest.raises(AdbenchError, match="images"):
+        method.fit(features(method, 9, 1)[:0])
 
 
-def test_image_scores_alone_are_those_of_score(method):
-    if not isinstance(method, ScoresImages):
-        pytest.skip("the method has no shorter way to image scores")
-    method.fit(features(method, 9, 1))
-    test = features(method, 4, 2)
-    torch.testing.assert_close(method.image_scores(test), method.score(test).images, rtol=1e-6, atol=1e-6)
+def test_score_settings_and_the_nested_one_are_settings(method):
+    names = set(type(method).__dataclass_fields__)
+    assert method.score_settings <= names
+    if method.nested:
+        assert method.nested in names - method.score_settings
+        assert isinstance(method, Nests)
+
+
+def test_the_state_is_plain_and_makes_a_fitted_method(method, name):
+    test = features(method, 3, 2)
+    state = state_of(method.fit(features(method, 9, 1)))
+    assert is_plain(state)
+    assert_same(restore(preset(name), copy.deepcopy(state)).score(test), method.score(test))
+
+
+def is_plain(value) -> bool:
+    """Arrays, numbers, strings, None, and lists, tuples or dicts of them: what a file can hold."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, torch.Tensor | np.ndarray | int | float | str)
+
+
+def test_state_is_not_settings_and_a_new_method_has_none(name):
+    assert state_of(preset(name)) == {}
+
+
+def test_variants_scored_together_are_each_alone(method):
+    fitted, test = method.fit(features(method, 12, 1)), features(method, 3, 2)
+    variants = variants_of(fitted)
+    assert len(variants) > len(method.score_settings) / 2
+    if not isinstance(fitted, ScoresTogether):
+        pytest.skip("the method scores each setting by a pass of its own")
+    together = fitted.score_all(test, variants)
+    without = fitted.score_all(test, variants, maps=False)
+    for scores, images, variant in zip(together, without, variants, strict=True):
+        assert_same(scores, variant.score(test))
+        assert images.maps is None
+        torch.testing.assert_close(images.images, scores.images, rtol=0, atol=0)
+
+
+def test_a_changed_score_setting_is_that_of_a_fit(method):
+    test = features(method, 3, 2)
+    fitted = method.fit(features(method, 12, 1))
+    for variant in variants_of(fitted):
+        fresh = replaced(variant, {}).fit(features(method, 12, 1))
+        assert settings_of(fresh) == settings_of(variant)
+        assert_same(fresh.score(test), variant.score(test))
+
+
+def variants_of(fitted: Method) -> list[Method]:
+    """Copies that differ in one score setting each, where the others allow it, and a cut one."""
+    hints = typing.get_type_hints(type(fitted))
+    found = []
+    for setting in sorted(fitted.score_settings):
+        other = another(getattr(fitted, setting), hints[setting])
+        try:
+            found.append(ask(fitted, **{setting: other}))
+        except AdbenchError:  # a value that the other settings exclude
+            continue
+    if isinstance(fitted, Nests) and fitted.nested:
+        found.append(fitted.cut(reduced(getattr(fitted, fitted.nested))))
+    return found
+
+
+def another(value, hint):
+    """A setting of the same type with another value."""
+    if is_dataclass(value):
+        field = next(iter(value.__dataclass_fields__))
+        return replace(
+            value,
+            **{field: another(getattr(value, field), typing.get_type_hints(type(value))[field])},
+        )
+    options = [arg for arg in typing.get_args(hint) if arg != value]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value * 2
+    return options[0]
+
+
+def reduced(value):
+    return type(value)(value / 2)
+
+
+def test_a_cut_method_is_that_of_a_fit_with_the_smaller_value(method):
+    if not isinstance(method, Nests):
+        pytest.skip("the method has no nested setting")
+    normal, test = features(method, 12, 1), features(method, 3, 2)
+    smaller = reduced(getattr(method, method.nested))
+    fresh = replaced(method, {method.nested: smaller}).fit(normal)
+    fitted = method.fit(normal)
+    before = fitted.score(test)
+    cut = fitted.cut(smaller)
+    assert settings_of(cut) == settings_of(fresh)
+    assert_same(cut.score(test), fresh.score(test))
+    assert state_bytes(cut) == state_bytes(fresh) < state_bytes(fitted)
+    assert_same(fitted.score(test), before)
+
+
+def test_known_picks_give_the_same_fit(method):
+    if not isinstance(method, Selects) or method.selection() is None:
+        pytest.skip("the method selects nothing that is worth keeping")
+    normal, test = features(method, 12, 1), features(method, 3, 2)
+    fresh = copy.deepcopy(method).fit(normal)
+    for known in (fresh.order_, fresh.order_[: len(fresh.order_) // 2]):
+        again = copy.deepcopy(method).fit(normal, known)
+        np.testing.assert_array_equal(again.order_, fresh.order_)
+        assert_same(again.score(test), fresh.score(test))
+
+
+def test_a_seed_is_a_setting_only_where_something_is_drawn(name, monkeypatch):
+    """So that runs over several seeds of a method that draws nothing are one experiment."""
+    drawn = []
+    generator = np.random.default_rng
+    monkeypatch.setattr(
+        np.random, "default_rng", lambda seed=None: drawn.append(seed) or generator(seed)
+    )
+    method = preset(name, f"seed={SEED}")
+    method.fit(features(method, 9, 1)).score(features(method, 3, 2))
+    uses = any(SEED in np.ravel(seed).tolist() for seed in drawn)
+    assert (settings_of(preset(name, "seed=1")) != settings_of(method)) == uses
+
+
+def test_memory_is_estimated_and_settings_that_need_less_are_valid(method):
+    if not isinstance(method, EstimatesMemory):
+        pytest.skip("the method makes no estimate")
+    assert method.memory(features(method, 9, 1), 10) > 0
+    for change in method.lighter():
+        assert settings_of(replaced(method, change)) != settings_of(method)
+
+
+def test_work_is_counted_after_the_fit(method):
+    if not isinstance(method, CountsWork):
+        pytest.skip("the method does not count its work")
+    assert method.fit(features(method, 9, 1)).multiply_adds() >= 0
+
+
+def test_rivals_are_unfitted_methods_that_count_their_work(method):
+    if not isinstance(method, HasRivals):
+        pytest.skip("the method names no rivals")
+    for rival in method.rivals().values():
+        assert state_of(rival) == {}
+        assert rival.layers == method.layers
+        assert isinstance(rival.fit(features(method, 60, 1)).multiply_adds(), int)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
-from adbench.core import AdbenchError
+from adbench.errors import AdbenchError
 from adbench.kernels.projection import gaussian, jl_dimension, orthonormal, select, sparse
 
 MAPS = [gaussian, orthonormal, sparse]
@@ -30,13 +30,16 @@ def test_one_point_keeps_a_dimension():
 
 @pytest.mark.parametrize("eps", [0, 1, -0.1, 1.5])
 def test_an_eps_that_is_no_distortion_is_refused(eps):
-    with pytest.raises(AdbenchError, match=f"eps {eps} is no distortion; use a value between 0 and 1"):
+    with pytest.raises(
+        AdbenchError, match=f"eps {eps} is no distortion; use a value between 0 and 1"
+    ):
         jl_dimension(100, eps)
 
 
 def test_an_eps_that_asks_for_too_much_is_refused_with_one_that_does_not():
     message = (
-        "eps 0.2 asks for 2770 dimensions for 163856 points, but the points have 1536; use an eps of at least 0.28"
+        "eps 0.2 asks for 2770 dimensions for 163856 points, but the points have 1536; "
+        "use an eps of at least 0.28"
     )
     with pytest.raises(AdbenchError, match=message):
         jl_dimension(163_856, 0.2, d=1536)
@@ -58,14 +61,17 @@ def test_shape_type_and_seed(make):
 def test_squared_lengths_are_kept_in_expectation(make):
     x = torch.from_numpy(np.random.default_rng(0).standard_normal(50)).float()
     ratios = [((x @ make(50, 10, seed)) ** 2).sum() / (x**2).sum() for seed in range(2000)]
-    # the ratio has a standard deviation of at most sqrt(2 / 10) (somewhat more for sparse): 4 standard errors
+    # the ratio has a standard deviation of at most sqrt(2 / 10), somewhat more for sparse:
+    # 4 standard errors
     assert abs(np.mean(ratios) - 1) < 4 * 0.5 / math.sqrt(2000)
 
 
 @pytest.mark.parametrize("make", MAPS)
 def test_distances_are_kept_within_eps(make):
     n, d, eps = 60, 1000, 0.6
-    points = torch.from_numpy(np.random.default_rng(1).standard_normal((n, d)) * 0.999 ** np.arange(d)).float()
+    points = torch.from_numpy(
+        np.random.default_rng(1).standard_normal((n, d)) * 0.999 ** np.arange(d)
+    ).float()
     projected = points @ make(d, jl_dimension(n, eps), 3)
     ratios = (torch.pdist(projected) / torch.pdist(points)) ** 2
     assert 1 - eps < ratios.min() < 1 < ratios.max() < 1 + eps
@@ -73,9 +79,13 @@ def test_distances_are_kept_within_eps(make):
 
 def test_orthonormal_columns_are_orthogonal_of_equal_length():
     matrix = orthonormal(30, 12, 5).double()
-    torch.testing.assert_close(matrix.T @ matrix, 30 / 12 * torch.eye(12, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        matrix.T @ matrix, 30 / 12 * torch.eye(12, dtype=torch.float64), atol=1e-5, rtol=0
+    )
     square = orthonormal(8, 8, 0).double()
-    torch.testing.assert_close(square @ square.T, torch.eye(8, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        square @ square.T, torch.eye(8, dtype=torch.float64), atol=1e-6, rtol=0
+    )
 
 
 def test_orthonormal_is_uniform_in_sign():
@@ -87,7 +97,11 @@ def test_orthonormal_is_uniform_in_sign():
 def test_sparse_values_and_density():
     matrix = sparse(400, 100, 2)
     value = math.sqrt(20 / 100)  # density 1 / sqrt(400)
-    assert set(np.round(torch.unique(matrix).tolist(), 6)) == {round(-value, 6), 0.0, round(value, 6)}
+    assert set(np.round(torch.unique(matrix).tolist(), 6)) == {
+        round(-value, 6),
+        0.0,
+        round(value, 6),
+    }
     assert abs(float((matrix != 0).float().mean()) - 1 / 20) < 0.005
     assert abs(float((matrix > 0).float().mean()) - 1 / 40) < 0.004
 
@@ -107,5 +121,7 @@ def test_selection_is_ascending_distinct_and_seeded():
 @pytest.mark.parametrize("make", [*MAPS, select])
 @pytest.mark.parametrize("dim", [0, 11])
 def test_more_dimensions_than_there_are_or_none_are_refused(make, dim):
-    with pytest.raises(AdbenchError, match=f"cannot reduce 10 dimensions to {dim}; ask for 1 to 10"):
+    with pytest.raises(
+        AdbenchError, match=f"cannot reduce 10 dimensions to {dim}; ask for 1 to 10"
+    ):
         make(10, dim, 0)

@@ -1,40 +1,119 @@
-import json
+"""Records: what is saved is found, what was changed is refused, what lacks is completed."""
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from adbench import records
-from adbench.core import AdbenchError
-from adbench.records import ImageScore, Record, RecordError
+from adbench.errors import AdbenchError
+from adbench.evaluation.bootstrap import PixelPairs
+from adbench.evaluation.metrics import METRICS
+from adbench.results import records
+from adbench.results.records import ImageScore, Record, RecordError
+
+EVERY = {metric.name: None for metric in METRICS}
+PIXELS = PixelPairs(np.array([[1.0, 0.5], [0.0, 3.0]]), np.ones(2), np.full(2, 4.0))
 
 
 def record(category="bottle", **changes):
     content = {
-        "identity": {"category": category, "method": {"class": "PatchCore", "settings": {"ratio": 0.1}}},
-        "labels": {"method": "patchcore"},
+        "identity": {
+            "dataset": {"name": "mvtec", "fingerprint": "abc"},
+            "category": category,
+            "method": {"class": "PatchCore", "settings": {"ratio": 0.1}},
+        },
+        "labels": {"dataset": "mvtec", "method": "patchcore", "backbone": "resnet50.a1"},
         "counts": {"train": 5, "test": 2, "anomalous": 1},
-        "metrics": {"image_auroc": 0.12345678, "pixel_auroc": None},
+        "metrics": {**EVERY, "image_auroc": 0.12345678},
         "reasons": {"pixel_auroc": "no masks"},
         **changes,
     }
     return Record(**content)
 
 
-SCORES = [ImageScore("test/good/0.png", "good", False, 0.1), ImageScore("test/a, b/1.png", "a, b", True, 1 / 3)]
+SCORES = [
+    ImageScore("test/good/0.png", "good", False, 0.1),
+    ImageScore("test/a, b/1.png", "a, b", True, 1 / 3),
+]
 
 
 def test_what_is_saved_is_found_again_to_6_places(tmp_path):
-    records.save(tmp_path, record(), SCORES, b"pixels")
+    records.save(tmp_path, record(), SCORES, PIXELS)
     found = records.find(tmp_path, record().identity)
-    assert found.metrics == {"image_auroc": 0.123457, "pixel_auroc": None}
+    assert found.metrics == {**EVERY, "image_auroc": 0.123457}
     assert found.reasons == {"pixel_auroc": "no masks"}
     assert records.load_scores(tmp_path, found) == SCORES
-    assert (tmp_path / f"{found.id}.pixels.npz").read_bytes() == b"pixels"
+    pixels = records.load_pixels(tmp_path, found)
+    np.testing.assert_array_equal(pixels.concordant, PIXELS.concordant)
+    assert pixels.auroc() == PIXELS.auroc()
     assert records.load_all(tmp_path) == [found]
 
 
 def test_another_identity_is_another_record(tmp_path):
     records.save(tmp_path, record(), SCORES)
     assert records.find(tmp_path, record("grid").identity) is None
+
+
+def test_files_are_named_for_people(tmp_path):
+    path = records.save(tmp_path, record(), SCORES, PIXELS)
+    stem = f"mvtec-bottle-patchcore-resnet50.a1-{record().id}"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        f"{stem}{suffix}" for suffix in (".json", ".pixels.npz", ".scores.csv")
+    ]
+    assert path.stem == stem
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../evil", "a/b\\c:d*?", "x" * 300, "..", "=SUM(A1)", "日本"]
+)
+def test_any_category_gives_safe_file_names(tmp_path, name):
+    saved = record(name, labels={"dataset": name, "method": name, "backbone": name})
+    path = records.save(tmp_path / "records", saved, SCORES)
+    assert path.parent == tmp_path / "records"
+    assert len(path.name) < 200
+    assert set(path.name) <= set(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+    )
+    assert records.find(tmp_path / "records", saved.identity).category == name
+
+
+def test_a_record_of_the_same_experiment_takes_the_place_of_the_earlier_one(tmp_path):
+    records.save(tmp_path, record(), SCORES, PIXELS)
+    later = record(labels={**record().labels, "method": "my_patchcore"}, notes=["measured again"])
+    records.save(tmp_path, later, SCORES)
+    (found,) = records.load_all(tmp_path)
+    assert found.notes == ["measured again"]
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".csv", ".json"]
+    with pytest.raises(RecordError, match=r"pixels.npz: pixel counts cannot be read"):
+        records.load_pixels(tmp_path, found)
+
+
+def test_what_a_record_lacked_is_added_and_its_metrics_stay(tmp_path):
+    lacking = record(reasons={"pixel_auroc": "no masks", "time": "timing.enabled=false"})
+    records.save(tmp_path, lacking, SCORES, PIXELS)
+    found = records.find(tmp_path, lacking.identity)
+    time = {"total": {"p50": 0.01, "p95": 0.02}}
+    reasons = {"pixel_auroc": "no masks"}
+    records.update(tmp_path, replace(found, time=time, reasons=reasons))
+    completed = records.find(tmp_path, lacking.identity)
+    assert (completed.time, completed.reasons) == (time, reasons)
+    assert completed.metrics == found.metrics
+    assert records.load_scores(tmp_path, completed) == SCORES
+    assert records.load_pixels(tmp_path, completed).auroc() == PIXELS.auroc()
+
+
+def test_new_image_metrics_of_an_old_record_come_from_its_raw_scores(tmp_path):
+    old = record(metrics={"image_auroc": 0.75, "pixel_auroc": 0.5}, reasons={})
+    path = records.save(tmp_path, old, SCORES, PIXELS)
+    found = records.load(path)
+    assert found.metrics["image_auroc"] == 0.75, "what was measured stays"
+    assert found.metrics["image_ap"] == 1.0
+    assert found.metrics["image_f1_max"] == 1.0
+    assert found.metrics["pixel_auroc"] == 0.5
+    assert found.metrics["aupro"] is None
+    assert "existing=redo" in found.reasons["aupro"]
+    assert set(found.metrics) == set(EVERY)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +123,8 @@ def test_another_identity_is_another_record(tmp_path):
         (lambda text: "", "not a whole record"),
         (lambda text: "[]", "not a whole record"),
         (lambda text: text.replace("0.123457", "0.999999"), "was changed after it was written"),
-        (lambda text: text.replace('"schema": 1', '"schema": 0'), "schema 0, this adbench reads 1"),
+        (lambda text: text.replace('"schema": 2', '"schema": 0'), "schema 0, this adbench reads 2"),
+        (lambda text: text.replace('"schema": 2', '"schema": 1'), "adbench migrate results="),
     ],
 )
 def test_a_record_that_cannot_be_trusted_is_refused_and_left(tmp_path, edit, message):
@@ -61,12 +141,31 @@ def test_an_empty_folder_says_what_to_do(tmp_path):
         records.load_all(tmp_path)
 
 
-def test_truncated_scores_are_refused(tmp_path):
-    path = records.save(tmp_path, record(), SCORES)
-    scores = path.with_suffix(".scores.csv")
-    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
+def test_scores_that_do_not_fit_the_record_are_refused(tmp_path):
+    path = records.save(tmp_path, record(), SCORES[:1])
     with pytest.raises(RecordError, match="1 rows, the record has 2"):
         records.load_scores(tmp_path, records.load(path))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, -1])
+def test_truncated_raw_files_are_refused(tmp_path, cut):
+    path = records.save(tmp_path, record(), SCORES, PIXELS)
+    found = records.load(path)
+    for suffix, load in (
+        (".scores.csv", records.load_scores),
+        (".pixels.npz", records.load_pixels),
+    ):
+        beside = path.with_name(path.stem + suffix)
+        beside.write_bytes(beside.read_bytes()[:cut])
+        with pytest.raises(RecordError, match="not those that were measured"):
+            load(tmp_path, found)
+
+
+def test_a_folder_with_records_of_the_first_schema_is_refused_with_the_command(tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / f"{'0' * 16}.json").write_text("{}")
+    with pytest.raises(RecordError, match=rf"adbench migrate results={tmp_path}`"):
+        records.find(tmp_path / "records", record().identity)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -76,6 +175,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
-    path = records.save(tmp_path, record(metrics={"image_auroc": float("nan")}), SCORES)
-    assert json.loads(path.read_text())["metrics"] == {"image_auroc": None}
-    assert records.load(path).metrics == {"image_auroc": None}
+    path = records.save(tmp_path, record(metrics={**EVERY, "aupro": float("nan")}), SCORES)
+    assert json.loads(path.read_text())["metrics"] == EVERY
+    assert records.load(path).metrics == EVERY

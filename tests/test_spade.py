@@ -10,17 +10,24 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
-from adbench.core import AdbenchError, Features, NotFittedError
-from adbench.fitting import ask, state_bytes
+from adbench.errors import AdbenchError, NotFittedError
+from adbench.features.features import Features
+from adbench.kernels.gallery import Each, Gallery
+from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.method import Scores, ask, restore, state_bytes, state_of
 from adbench.methods.spade import SPADE
 
 SIZE = (32, 32)
 CHANNELS, EDGES = (5, 9, 12), (8, 4, 2)
 
 
-def features(n: int, seed: int = 0, channels: tuple[int, ...] = CHANNELS, edges: tuple[int, ...] = EDGES) -> Features:
+def features(
+    n: int, seed: int = 0, channels: tuple[int, ...] = CHANNELS, edges: tuple[int, ...] = EDGES
+) -> Features:
     generator = torch.Generator().manual_seed(seed)
-    maps = [torch.randn(n, c, e, e, generator=generator) for c, e in zip(channels, edges, strict=True)]
+    maps = [
+        torch.randn(n, c, e, e, generator=generator) for c, e in zip(channels, edges, strict=True)
+    ]
     return Features(maps, torch.randn(n, 7, generator=generator), SIZE, source="toy")
 
 
@@ -35,7 +42,10 @@ def reference(
     if merge == "concat":
         size = normal.maps[0].shape[-2:]
         layers = [
-            tuple(torch.cat([F.interpolate(m[i], size, mode="bilinear") for m in layers], dim=1) for i in (0, 1))  # type: ignore[misc]
+            tuple(  # type: ignore[misc]
+                torch.cat([F.interpolate(m[i], size, mode="bilinear") for m in layers], dim=1)
+                for i in (0, 1)
+            )
         ]
     images, maps = [], []
     for i in range(len(test)):
@@ -49,9 +59,11 @@ def reference(
             if gallery == "all_positions":
                 distances = cdist(positions, np.concatenate(banks))
             else:
-                distances = np.stack([np.linalg.norm(positions - bank, axis=1) for bank in banks], axis=1)
-            scores = (np.sort(distances, axis=1)[:, :kappa] ** power).mean(axis=1).reshape(1, 1, h, w)
-            upsampled.append(F.interpolate(torch.from_numpy(scores), SIZE, mode="bilinear")[0, 0].numpy())
+                each = [np.linalg.norm(positions - bank, axis=1) for bank in banks]
+                distances = np.stack(each, axis=1)
+            nearest_positions = np.sort(distances, axis=1)[:, :kappa] ** power
+            scores = torch.from_numpy(nearest_positions.mean(axis=1).reshape(1, 1, h, w))
+            upsampled.append(F.interpolate(scores, SIZE, mode="bilinear")[0, 0].numpy())
         merged = np.sum(upsampled, axis=0) if merge == "sum" else np.mean(upsampled, axis=0)
         maps.append(gaussian_filter(merged, 4.0))
     return np.array(images), np.array(maps)
@@ -63,25 +75,27 @@ def reference(
 @pytest.mark.parametrize("gallery", ["all_positions", "same_position"])
 def test_equals_the_definition(gallery: str, merge: str, kappa: int, distance: str) -> None:
     normal, test = features(9), features(3, seed=1)
-    spade = SPADE(k=4, kappa=kappa, gallery=gallery, merge=merge, distance=distance).fit(normal)  # type: ignore[arg-type]
-    scores = spade.score(test)
-    images, maps = reference(normal, test, 4, kappa, gallery, merge, power=1 if distance == "root" else 2)
+    spade = SPADE(k=4, kappa=kappa, gallery=gallery, merge=merge, distance=distance)  # type: ignore[arg-type]
+    scores = spade.fit(normal).score(test)
+    power = 1 if distance == "root" else 2
+    images, maps = reference(normal, test, 4, kappa, gallery, merge, power)
     np.testing.assert_allclose(scores.images, images, rtol=1e-6)
     np.testing.assert_allclose(scores.maps, maps, rtol=1e-5)
 
 
 def test_equals_the_definition_where_the_screen_excludes() -> None:
-    """Many channels that vary in few directions, as a network's do, and near-copies whose order is hard to tell."""
+    """Many channels that vary in few directions, as those of a network do, and near-copies."""
     mixing = (
-        torch.randn(64, 6, generator=torch.Generator().manual_seed(5)) * torch.tensor([8.0, 4, 2, 1, 0.5, 0.2])[None]
+        torch.randn(64, 6, generator=torch.Generator().manual_seed(5))
+        * torch.tensor([8.0, 4, 2, 1, 0.5, 0.2])[None]
     )
 
     def mixed(n: int, seed: int) -> Features:
         plain = features(n, seed, channels=(6,), edges=(16,))
-        noise = torch.randn(n, 64, 16, 16, generator=torch.Generator().manual_seed(seed + 100))
-        return Features(
-            [torch.einsum("dc,nchw->ndhw", mixing, plain.maps[0]) + 0.01 * noise], plain.vectors, SIZE, source="toy"
-        )
+        generator = torch.Generator().manual_seed(seed + 100)
+        noise = 0.01 * torch.randn(n, 64, 16, 16, generator=generator)
+        maps = [torch.einsum("dc,nchw->ndhw", mixing, plain.maps[0]) + noise]
+        return Features(maps, plain.vectors, SIZE, source="toy")
 
     normal, test = mixed(12, 0), mixed(2, 1)
     test.maps[0][0, :, :8] = normal.maps[0][3, :, 8:] * (1 + 1e-6)
@@ -100,6 +114,23 @@ def test_equals_the_definition_on_degenerate_features(kind: str) -> None:
     _, maps = reference(normal, test, 3, 2, "all_positions", "mean", power=1)
     scores = SPADE(layers=[1], k=3, kappa=2).fit(normal).score(test)
     np.testing.assert_allclose(scores.maps, maps, rtol=1e-5)
+
+
+SETTINGS: tuple[dict[str, object], ...] = (
+    {"k": 1},
+    {"k": 3, "kappa": 2},
+    {"k": 50},
+    {"k": 5, "gallery": "same_position", "kappa": 3},
+    {"k": 2, "gallery": "same_position"},
+    {"distance": "squared", "k": 4},
+    {"anomaly_map": AnomalyMap(sigma=0.0)},
+)
+
+
+def assert_same(a: Scores, b: Scores) -> None:
+    """The same bits."""
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(torch.as_tensor(a.maps), torch.as_tensor(b.maps))
 
 
 def test_an_image_that_was_seen_is_at_distance_zero() -> None:
@@ -130,10 +161,46 @@ def test_k_beyond_the_training_images_is_cut_and_noted() -> None:
 def test_one_fit_serves_every_score_time_setting() -> None:
     normal, test = features(6), features(2, seed=1)
     fitted = SPADE().fit(normal)
-    for settings in ({"k": 1}, {"k": 3, "kappa": 2}, {"gallery": "same_position"}, {"distance": "squared"}):
-        asked, fresh = ask(fitted, **settings).score(test), SPADE(**settings).fit(normal).score(test)  # type: ignore[arg-type]
-        assert torch.equal(asked.images, fresh.images)
-        assert torch.equal(torch.as_tensor(asked.maps), torch.as_tensor(fresh.maps))
+    for settings in SETTINGS:
+        fresh = SPADE(**settings).fit(normal)  # type: ignore[arg-type]
+        assert_same(ask(fitted, **settings).score(test), fresh.score(test))
+
+
+@pytest.mark.parametrize("merge", ["mean", "concat"])
+def test_one_pass_over_the_test_images_serves_every_score_time_setting(merge: str) -> None:
+    normal, test = features(6), features(2, seed=1)
+    fitted = SPADE(merge=merge).fit(normal)  # type: ignore[arg-type]
+    variants = [ask(fitted, **settings) for settings in SETTINGS]
+    for variant, together in zip(variants, fitted.score_all(test, variants), strict=True):
+        assert_same(together, variant.score(test))
+
+
+def test_one_pass_costs_what_its_dearest_setting_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test position is compared with each image of the gallery once, whatever the settings."""
+    read: list[int] = []
+    search = Gallery.growing
+
+    def counted(
+        self: Gallery, queries: np.ndarray, images: np.ndarray, k: int, each: Each
+    ) -> object:
+        read.append(len(images))
+        return search(self, queries, images, k, each)
+
+    monkeypatch.setattr(Gallery, "growing", counted)
+    fitted = SPADE().fit(features(6))
+    variants = [ask(fitted, k=k, kappa=kappa) for k in (1, 5, 3) for kappa in (1, 2)]
+    fitted.score_all(features(2, seed=1), variants)
+    assert read == [5] * len(CHANNELS) * 2  # levels, test images
+
+
+def test_learned_state_alone_restores_the_scores() -> None:
+    normal, test = features(6), features(2, seed=1)
+    fitted = SPADE(k=50).fit(normal)
+    learned = state_of(fitted)
+    assert set(learned) == {"vectors_", "maps_", "source_"}
+    restored = restore(SPADE(k=50), learned)
+    assert_same(restored.score(test), fitted.score(test))
+    assert restored.notes_ == fitted.notes_
 
 
 def test_does_not_depend_on_batches_order_threads_or_memory(tmp_path: Path) -> None:
@@ -165,8 +232,14 @@ def test_does_not_depend_on_batches_order_threads_or_memory(tmp_path: Path) -> N
 def test_image_scores_alone_need_no_maps() -> None:
     normal, test = features(6), features(3, seed=1)
     spade = SPADE(k=2).fit(normal)
-    blank = Features([m.new_full(m.shape, torch.nan) for m in test.maps], test.vectors, SIZE, source="toy")
-    assert torch.equal(spade.image_scores(blank), spade.score(test).images)
+    blank = [m.new_full(m.shape, torch.nan) for m in test.maps]
+    variants = [spade, ask(spade, k=5, distance="squared")]
+    without = Features(blank, test.vectors, SIZE, source="toy")
+    for variant, alone in zip(
+        variants, spade.score_all(without, variants, maps=False), strict=True
+    ):
+        assert torch.equal(alone.images, variant.score(test).images)
+        assert alone.maps is None
 
 
 def test_the_fit_keeps_the_maps_without_copying_and_forgets_earlier_ones() -> None:
@@ -177,10 +250,12 @@ def test_the_fit_keeps_the_maps_without_copying_and_forgets_earlier_ones() -> No
     earlier = ask(spade, k=1)
     expected = earlier.score(test)
     spade.fit(second)
-    assert all(kept.data_ptr() == given.data_ptr() for kept, given in zip(spade.maps_, second.maps, strict=True))
+    pairs = zip(spade.maps_, second.maps, strict=True)
+    assert all(kept.data_ptr() == given.data_ptr() for kept, given in pairs)
     assert torch.equal(spade.score(test).images, SPADE(k=2).fit(second).score(test).images)
     assert torch.equal(torch.as_tensor(earlier.score(test).maps), torch.as_tensor(expected.maps))
-    assert all(torch.equal(a, b) for a, b in zip(before, (*second.maps, *test.maps), strict=True))
+    after = (*second.maps, *test.maps)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert state_bytes(spade) > sum(m.nbytes for m in second.maps)
 
 
@@ -188,7 +263,9 @@ def test_multiply_adds_count_the_comparisons() -> None:
     fitted = SPADE(k=3).fit(features(5))
     comparisons = 5 * 64 * 64 + 9 * 16 * 16 + 12 * 4 * 4  # channels x positions x positions
     assert fitted.multiply_adds() == 3 * comparisons // 64
-    assert ask(fitted, gallery="same_position").multiply_adds() == 3 * (5 * 64 + 9 * 16 + 12 * 4) // 64
+    assert (
+        ask(fitted, gallery="same_position").multiply_adds() == 3 * (5 * 64 + 9 * 16 + 12 * 4) // 64
+    )
     assert SPADE(k=3, merge="concat").fit(features(5)).multiply_adds() == 3 * 26 * 64
 
 
@@ -210,7 +287,9 @@ def test_bad_input() -> None:
     spade = SPADE().fit(normal)
     with pytest.raises(AdbenchError, match="these features have none"):
         spade.score(Features(test.maps, None, SIZE, source="toy"))
-    with pytest.raises(AdbenchError, match="source 'toy' and cannot score features of source 'other'"):
+    with pytest.raises(
+        AdbenchError, match="source 'toy' and cannot score features of source 'other'"
+    ):
         spade.score(Features(test.maps, test.vectors, SIZE, source="other"))
     with pytest.raises(AdbenchError, match="kappa 13 is larger than the gallery of 12 positions"):
         ask(spade, kappa=13).score(test)
@@ -222,4 +301,6 @@ def test_bad_input() -> None:
     assert normal.vectors is not None
     normal.vectors[2, 3] = torch.inf
     with pytest.raises(AdbenchError, match="training vectors hold 1 NaN"):
-        SPADE().fit(normal)
+        spade.fit(normal)
+    with pytest.raises(NotFittedError, match="called before fit"):
+        spade.score(test)

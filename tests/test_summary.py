@@ -2,15 +2,25 @@ from pathlib import Path
 
 import pytest
 
-from adbench.records import Record
-from adbench.summary import COLUMNS, frame, rivals_to_screen, sweep_to_screen, to_csv, to_screen
+from adbench.results.records import Record
+from adbench.results.summary import (
+    COLUMNS,
+    frame,
+    rivals_to_screen,
+    sweep_to_screen,
+    to_csv,
+    to_screen,
+)
 
 README = Path(__file__).parents[1] / "README.md"
 
 
 def record(category, auroc, seed=0, **more):
     return Record(
-        identity={"category": category, "method": {"class": "PatchCore", "settings": {"seed": seed}}},
+        identity={
+            "category": category,
+            "method": {"class": "PatchCore", "settings": {"seed": seed}},
+        },
         labels={"method": "patchcore"},
         counts={"train": 3, "test": 2, "anomalous": 1},
         metrics={"image_auroc": auroc, "pixel_auroc": None},
@@ -46,7 +56,9 @@ def test_the_screen_shows_percent_and_milliseconds():
 
 
 def test_a_sweep_aggregates_seeds_and_counts_those_that_mattered():
-    jobs = [({"method": "x", "seed": str(s)}, [record("a", 0.90 + 0.02 * s, seed=s)]) for s in range(3)]
+    jobs = [
+        ({"method": "x", "seed": str(s)}, [record("a", 0.90 + 0.02 * s, seed=s)]) for s in range(3)
+    ]
     jobs += [({"method": "y", "seed": str(s)}, [record("a", 0.5)]) for s in range(3)]
     rows = [line.split() for line in sweep_to_screen(jobs).splitlines()[2:]]
     assert rows[0][:6] == ["x", "1", "3", "92.00", "±", "2.00"]
@@ -54,8 +66,13 @@ def test_a_sweep_aggregates_seeds_and_counts_those_that_mattered():
 
 
 def test_rivals_stand_beside_the_method():
-    rival = {"multiply_adds_per_patch": 10, "time": {"distance": {"p50": 0.002}, "total": {"p50": 0.004}}}
-    measured = record("a", 0.5, work={"multiply_adds_per_patch": 1234, "rivals": {"neighbours": rival}})
+    rival = {
+        "multiply_adds_per_patch": 10,
+        "time": {"distance": {"p50": 0.002}, "total": {"p50": 0.004}},
+    }
+    measured = record(
+        "a", 0.5, work={"multiply_adds_per_patch": 1234, "rivals": {"neighbours": rival}}
+    )
     lines = rivals_to_screen([measured]).splitlines()
     assert lines[2].split() == ["a", "patchcore", "nan", "12.50", "1,234"]
     assert lines[3].split() == ["a", "neighbours", "2.00", "4.00", "10"]
@@ -66,5 +83,7 @@ def test_rivals_stand_beside_the_method():
 def test_the_readme_documents_every_column():
     text = README.read_text()
     assert [
-        f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items() if f"| `{name}` | {meaning} |" not in text
+        f"| `{name}` | {meaning} |"
+        for name, meaning in COLUMNS.items()
+        if f"| `{name}` | {meaning} |" not in text
     ] == []

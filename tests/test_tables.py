@@ -2,19 +2,28 @@ import csv
 import io
 
 import pytest
-from made_records import made
+import yaml
+from made_records import CONFIGS, hub_file, made
 
-from adbench.compose import choices
-from adbench.core import AdbenchError
+from adbench.config.compose import Configs
+from adbench.errors import AdbenchError
+from adbench.reports import tables
 from adbench.reports import text as table_text
-from adbench.reports.tables import load_spec, overview, printed, table
+from adbench.reports.measures import MEASURES
+from adbench.reports.printed import PEERS, Library
+from adbench.reports.spec import printed
 
-TABLES = (
-    [f"report_table{n}" for n in range(1, 7)]
-    + ["anomalib_table1", "patchcore_s1", "patchcore_s2", "padim_jl_table1", "padim_jl_figure3"]
-    + ["crd_table1", "crd_table2", "crd_table3", "crd_figure3"]
-)
+TABLES = CONFIGS.choices("table")
+LIBRARY = Library()
 LITE = "backbone=efficientnet_lite0"
+
+
+def table(name, records, overrides=(), configs=CONFIGS):
+    return tables.table(name, records, overrides, configs)
+
+
+def load_spec(name):
+    return tables.load_spec(name, CONFIGS)
 
 
 def cell(built, row, category, metric="image_auroc"):
@@ -25,46 +34,51 @@ def grid(text):
     return list(csv.reader(io.StringIO(text)))
 
 
-def test_every_table_of_the_reports_is_there():
-    assert choices("table") == sorted(TABLES)
-
-
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_has_its_printed_numbers_and_nothing_is_invented(name):
     spec = load_spec(name)
     built = table(name, [])
-    assert {row.label: bool(printed(spec, row)) for row in spec.rows if row.published} == {
-        row.label: True for row in spec.rows if row.published
-    }
     for row in spec.rows:
-        for metric in {metric for metric, _ in printed(spec, row)}:
-            places = {category for name, category in printed(spec, row) if name == metric} - {"average"}
-            assert places in (set(), set(spec.categories))  # a printed mean over some of them would be another mean
+        numbers = printed(spec, row, LIBRARY)
+        assert bool(numbers) == bool(row.published)
+        assert row.quoted == "" or row.published
+        for metric in {metric for metric, _ in numbers}:
+            assert metric in MEASURES
+            places = {category for name, category in numbers if name == metric} - {"average"}
+            # A printed mean over some of the categories would be another mean.
+            assert places in (set(), set(spec.categories))
     assert all(c.measured is None and c.difference is None for c in built.cells.values())
-    assert (built.present, built.possible) == (0, sum(bool(r.run) for r in spec.rows) * len(spec.categories))
+    measurable = sum(not row.quoted for row in spec.rows)
+    assert (built.present, built.possible) == (0, measurable * len(spec.categories))
     assert "not run" in table_text.to_csv(built)
 
 
 def test_each_printed_number_of_the_sources_stands_in_a_table():
-    from adbench.reports.tables import _published
-
     shown = set()
-    for name in TABLES:
-        spec = load_spec(name)
+    for spec in map(load_spec, TABLES):
         for row in spec.rows:
             for place in row.published:
-                shown.add((place.source or spec.source, place.table or spec.table, place.system))
-    assert {key for key in _published() if key[0] != "peers"} <= shown
+                key = place.source or spec.source, place.table or spec.table, place.system
+                shown.add(key)
+    assert {key for key in LIBRARY.systems if key[0] != PEERS} <= shown
 
 
 def test_measured_beside_published_with_bands_and_the_mean_of_the_same_categories():
     records = [
-        made("experiment=report_table4", "bottle", image=0.985, pixel=0.961),  # printed 100.0 and 97.0
-        made("experiment=report_table4", "grid", image=0.935, pixel=0.90),  # printed 91.0 and 95.0
+        made(
+            "experiment=belloni2023_resnet50", "bottle", image=0.985, pixel=0.961
+        ),  # printed 100.0 and 97.0
+        made(
+            "experiment=belloni2023_resnet50", "grid", image=0.935, pixel=0.90
+        ),  # printed 91.0 and 95.0
     ]
-    built = table("report_table4", records)
+    built = table("belloni2023_table4", records)
     bottle, mean = cell(built, "ResNet50", "bottle"), cell(built, "ResNet50", "mean")
-    assert (bottle.measured.mean, bottle.published, bottle.verdict) == (pytest.approx(98.5), 100.0, "outside ±1")
+    assert (bottle.measured.mean, bottle.published, bottle.verdict) == (
+        pytest.approx(98.5),
+        100.0,
+        "outside ±1",
+    )
     assert bottle.difference == pytest.approx(-1.5)
     assert bottle.interval == pytest.approx((96.5, 99.5))
     assert cell(built, "ResNet50", "bottle", "pixel_auroc").verdict == "within ±1"
@@ -73,30 +87,46 @@ def test_measured_beside_published_with_bands_and_the_mean_of_the_same_categorie
     assert cell(built, "ResNet50", "cable").verdict == "not run"
     assert (mean.measured.mean, mean.published, mean.categories) == (pytest.approx(96.0), 95.5, 2)
     assert mean.verdict == "outside ±0.4 over the same 2 of 14 categories"
-    assert mean.interval == pytest.approx((96 - 2**0.5, 96 + 0.5**0.5))  # reaches of 2 and 1 in each of two categories
+    assert mean.interval == pytest.approx(
+        (96 - 2**0.5, 96 + 0.5**0.5)
+    )  # reaches of 2 and 1 in each of two categories
     assert "other machine" not in bottle.verdict
     assert "another machine" in cell(built, "ResNet50", "bottle", "inference_time_s").verdict
     assert (built.present, built.possible) == (2, 14)
 
 
 def test_a_mean_of_which_only_all_categories_are_printed_is_not_compared():
-    built = table("crd_table3", [made("experiment=crd_table3 method.lambda_=5", "bottle", image=0.966)])
+    built = table(
+        "han2024_table3", [made("experiment=han2024 method.lambda_=5", "bottle", image=0.966)]
+    )
     mean = cell(built, "lambda = 5", "mean")
     assert (mean.published, mean.categories) == (96.6, 1)
-    assert mean.verdict == "not comparable because only the mean over 15 categories is printed; 1 measured"
+    assert (
+        mean.verdict
+        == "not comparable because only the mean over 15 categories is printed; 1 measured"
+    )
     complete = [
-        made("experiment=crd_table3 method.lambda_=5", c, image=0.97) for c in load_spec("crd_table3").categories
+        made("experiment=han2024 method.lambda_=5", c, image=0.97)
+        for c in load_spec("han2024_table3").categories
     ]
-    assert cell(table("crd_table3", complete), "lambda = 5", "mean").verdict == "within ±0.4"
+    assert cell(table("han2024_table3", complete), "lambda = 5", "mean").verdict == "within ±0.4"
 
 
 def test_seeds_are_repeats():
-    words = "experiment=padim_jl_table1 backbone=resnet18 method.dims=100"
+    words = "experiment=zhang2021 backbone=resnet18 method.dims=100"
     values = {"bottle": (0.97, 0.98, 0.99), "grid": (0.92, 0.90, 0.94)}
-    records = [made(words, c, seed=s, pixel=v) for c, found in values.items() for s, v in enumerate(found)]
-    built = table("padim_jl_table1", records)
-    bottle, mean = (cell(built, "ResNet18, 100 projected", c, "pixel_auroc") for c in ("bottle", "mean"))
-    assert (bottle.measured.mean, bottle.measured.std, bottle.measured.n) == (pytest.approx(98), pytest.approx(1), 3)
+    records = [
+        made(words, c, seed=s, pixel=v) for c, found in values.items() for s, v in enumerate(found)
+    ]
+    built = table("zhang2021_table1", records)
+    bottle, mean = (
+        cell(built, "ResNet18, 100 projected", c, "pixel_auroc") for c in ("bottle", "mean")
+    )
+    assert (bottle.measured.mean, bottle.measured.std, bottle.measured.n) == (
+        pytest.approx(98),
+        pytest.approx(1),
+        3,
+    )
     assert bottle.interval == pytest.approx((96, 99))
     assert mean.measured.mean == pytest.approx(95)  # per seed 94.5, 94.0, 96.5
     assert (mean.measured.std, mean.measured.n) == (pytest.approx(1.75**0.5), 3)
@@ -105,113 +135,136 @@ def test_seeds_are_repeats():
 
 
 def test_another_backbone_stands_in_marked_and_only_alone():
-    published = "experiment=crd_table1"
+    published = "experiment=han2024"
     records = [made(f"{published} {LITE}", "bottle", image=0.9)]
-    built = table("crd_table1", records)
+    built = table("han2024_table1", records)
     bottle = cell(built, "CRD", "bottle")
-    assert (
-        bottle.verdict == "not comparable because measured with backbone efficientnet_lite0 in place of wide_resnet50"
-    )
+    mark = "backbone efficientnet_lite0 in place of wide_resnet50"
+    assert bottle.verdict == f"not comparable because measured with {mark}"
     assert bottle.measured.mean == pytest.approx(90)
     assert "| CRD*" in table_text.to_markdown(built)
-    assert r"{* CRD: measured with backbone efficientnet\_lite0 in place of wide\_resnet50} \\" in table_text.to_latex(
-        built
+    assert (
+        r"{* CRD: measured with backbone efficientnet\_lite0 in place of wide\_resnet50} \\"
+        in table_text.to_latex(built)
     )
     other = made(f"{published} backbone=resnet18 method=patchcore method.ratio=0.01", "bottle")
-    with pytest.raises(AdbenchError, match=r"2 other backbones would fit: efficientnet_lite0, resnet18; choose one"):
-        table("crd_table1", [*records, other])
-    assert table("crd_table1", [*records, other], [LITE]).present == 1
+    with pytest.raises(
+        AdbenchError, match=r"2 other backbones would fit: efficientnet_lite0, resnet18; choose one"
+    ):
+        table("han2024_table1", [*records, other])
+    assert table("han2024_table1", [*records, other], [LITE]).present == 1
     exact = [made(published, "bottle", image=0.99), *records]
-    assert cell(table("crd_table1", exact), "CRD", "bottle").measured.mean == pytest.approx(99)
-    assert table("crd_table1", exact).marks == {}
+    assert cell(table("han2024_table1", exact), "CRD", "bottle").measured.mean == pytest.approx(99)
+    assert table("han2024_table1", exact).marks == {}
 
 
 def test_what_an_override_changes_is_said():
     words = "geometry=crop224 method.ratio=0.02 backbone=efficientnet_lite0"
-    record = made(f"experiment=report_table4 method.projection=gaussian {words}", "grid")
-    built = table("report_table4", [record], words.split())
+    record = made(
+        f"experiment=belloni2023_resnet50 method.coreset.projection=gaussian {words}", "grid"
+    )
+    built = table("belloni2023_table4", [record], words.split())
     assert built.marks["ResNet50"] == (
-        "geometry crop224 in place of official, backbone efficientnet_lite0 in place of resnet50_a1, "
-        "method.ratio=0.02 in place of 0.25, method.projection=gaussian in place of jl_sparse"
+        "geometry crop224 in place of official, backbone efficientnet_lite0 in place of "
+        "resnet50_a1, method.ratio=0.02 in place of 0.25, method.coreset.projection=gaussian in "
+        "place of jl_sparse"
     )
 
 
 def test_an_override_that_a_row_does_not_have_is_refused():
-    with pytest.raises(AdbenchError, match=r"experiment=crd_table1 method=padim .* method.ratio"):
-        table("crd_table1", [], ["method.ratio=0.02"])
+    with pytest.raises(AdbenchError, match=r"experiment=han2024 method=padim .* method.ratio"):
+        table("han2024_table1", [], ["method.ratio=0.02"])
     with pytest.raises(AdbenchError, match="nowhere"):
-        table("crd_table1", [], ["backbone=nowhere"])
+        table("han2024_table1", [], ["backbone=nowhere"])
 
 
 def test_an_override_that_changes_nothing_measured_leaves_the_table_alone():
-    records = [made(f"experiment=report_table4 {LITE}", "bottle")]
-    plain = table("report_table4", records)
-    assert table("report_table4", records, ["dataset.root=elsewhere", "seed=3", "threads=1"]).cells == plain.cells
+    records = [made(f"experiment=belloni2023_resnet50 {LITE}", "bottle")]
+    plain = table("belloni2023_table4", records)
+    assert (
+        table(
+            "belloni2023_table4", records, ["dataset.root=elsewhere", "seed=3", "threads=1"]
+        ).cells
+        == plain.cells
+    )
 
 
 def test_random_weights_stand_in_for_times_and_never_for_accuracy():
     random = "backbone=wide_resnet50 backbone.weights=random"
     records = [
-        made(f"experiment=crd_figure3 {random}", "bottle", distance=0.004, state=30_000_000),
+        made(f"experiment=han2024 {random}", "bottle", distance=0.004, state=30_000_000),
         made(
-            f"experiment=crd_figure3 method=patchcore method.ratio=0.01 {random}",
+            f"experiment=han2024 method=patchcore method.ratio=0.01 {random}",
             "bottle",
             distance=0.01,
             state=40_000_000,
         ),
-        made(f"experiment=crd_figure3 {LITE}", "bottle", distance=1.0),
+        made(f"experiment=han2024 {LITE}", "bottle", distance=1.0),
     ]
-    times = table("crd_figure3", records)
+    times = table("han2024_figure3", records)
     random_mark = "backbone wide_resnet50 with random weights in place of wide_resnet50"
     assert times.marks == {"CRD": random_mark, "Nearest neighbour 1%": random_mark}
     assert cell(times, "CRD, EfficientNet-Lite0", "bottle", "distance_time_s").measured.mean == 1.0
     assert cell(times, "CRD", "bottle", "distance_speedup_x").measured.mean == pytest.approx(2.5)
     assert cell(times, "CRD", "mean", "memory_saved_percent").measured.mean == pytest.approx(25)
     assert ("Nearest neighbour 1%", "distance_speedup_x", "bottle") not in times.cells
-    assert table("crd_table1", records).marks["CRD"].startswith("backbone efficientnet_lite0")
-    assert table("crd_table1", records[:2]).present == 0
-    asked = table("crd_table1", records[:2], random.split())
+    assert table("han2024_table1", records).marks["CRD"].startswith("backbone efficientnet_lite0")
+    assert table("han2024_table1", records[:2]).present == 0
+    asked = table("han2024_table1", records[:2], random.split())
     crd = cell(asked, "CRD", "bottle")
-    assert (crd.measured, crd.interval, crd.verdict) == (None, None, "not shown: the weights are random")
+    assert (crd.measured, crd.interval, crd.verdict) == (
+        None,
+        None,
+        "not shown: the weights are random",
+    )
     assert "| not shown / 100.0" in table_text.to_markdown(asked)
 
 
 def test_a_record_of_one_row_does_not_stand_in_for_another():
-    built = table("crd_figure3", [made(f"experiment=crd_figure3 {LITE}", "bottle")])
+    built = table("han2024_figure3", [made(f"experiment=han2024 {LITE}", "bottle")])
     assert built.marks == {}
     assert cell(built, "CRD", "bottle", "state_mb").verdict == "not run"
     assert cell(built, "CRD, EfficientNet-Lite0", "bottle", "state_mb").measured is not None
 
 
 def test_rows_that_an_override_makes_the_same_are_one():
-    built = table("crd_figure3", [], ["backbone=wide_resnet50", "backbone.weights=random"])
+    built = table("han2024_figure3", [], ["backbone=wide_resnet50", "backbone.weights=random"])
     assert [row.label for row in built.spec.rows] == ["CRD", "Nearest neighbour 1%"]
-    assert [row.label for row in table("report_table2", [], ["method.ratio=0.1"]).spec.rows] == ["1%"]
-    assert len(table("crd_table1", [], [LITE]).spec.rows) == 7  # quoted rows stay
+    assert [
+        row.label for row in table("belloni2023_table2", [], ["method.ratio=0.1"]).spec.rows
+    ] == ["1%"]
+    assert len(table("han2024_table1", [], [LITE]).spec.rows) == 7  # quoted rows stay
 
 
 def test_where_everything_lacks_the_backbone_at_hand_is_asked_whether_it_can():
     other = made(f"method=padim {LITE}", "bottle")
-    verdict = cell(table("padim_jl_table1", [other]), "WideResNet50, 550 selected", "bottle", "pixel_auroc").verdict
+    verdict = cell(
+        table("zhang2021_table1", [other]), "WideResNet50, 550 selected", "bottle", "pixel_auroc"
+    ).verdict
     assert verdict == "not possible with this backbone: more dimensions than its 176 channels"
     more = [other, made("method=padim backbone=wide_resnet50_racm", "bottle")]
     assert (
-        cell(table("padim_jl_table1", more), "WideResNet50, 550 selected", "mean", "pixel_auroc").verdict == "not run"
+        cell(
+            table("zhang2021_table1", more), "WideResNet50, 550 selected", "mean", "pixel_auroc"
+        ).verdict
+        == "not run"
     )
 
 
 def test_a_row_may_need_more_on_another_backbone():
-    record = made(f"experiment=patchcore_s1 method.ratio=0.1 method.embedding=concat {LITE}", "grid")
+    record = made(
+        f"experiment=roth2022 method.ratio=0.1 method.embedding.kind=concat {LITE}", "grid"
+    )
     for overrides in ([], [LITE]):
-        built = table("patchcore_s1", [record], overrides)
+        built = table("roth2022_s1", [record], overrides)
         assert built.present == 1
-        assert "embedding=concat" in built.marks["PatchCore 10%"]
+        assert "embedding.kind=concat" in built.marks["PatchCore 10%"]
 
 
 def test_more_dimensions_than_channels_are_not_possible():
-    record = made(f"experiment=padim_jl_figure3 method.dims=150 {LITE}", "bottle")
+    record = made(f"experiment=zhang2021 method.dims=150 {LITE}", "bottle")
     for overrides in ([], [LITE]):
-        built = table("padim_jl_figure3", [record], overrides)
+        built = table("zhang2021_figure3", [record], overrides)
         verdict = cell(built, "200 projected", "bottle", "pixel_auroc").verdict
         assert verdict == "not possible with this backbone: more dimensions than its 176 channels"
         assert cell(built, "175 projected", "bottle", "pixel_auroc").verdict == "not run"
@@ -219,51 +272,71 @@ def test_more_dimensions_than_channels_are_not_possible():
 
 
 def test_two_records_for_one_cell_are_named():
-    one, other = (made("experiment=report_table4", "bottle", images=copy) for copy in ("original", "scaled"))
+    one, other = (
+        made("experiment=belloni2023_resnet50", "bottle", images=copy)
+        for copy in ("original", "scaled")
+    )
     with pytest.raises(AdbenchError, match="claim the same cell") as error:
-        table("report_table4", [one, other])
+        table("belloni2023_table4", [one, other])
     assert one.id in str(error.value)
     assert other.id in str(error.value)
     assert "they differ in their images" in str(error.value)
 
 
 def test_records_of_another_dataset_or_category_are_no_cells():
-    records = [made("experiment=report_table4 dataset=demo", "bottle"), made("experiment=report_table4", "hazelnut")]
-    assert table("report_table4", records).present == 0
+    records = [
+        made("experiment=belloni2023_resnet50 dataset=demo dataset.categories=[denim]", "bottle"),
+        made("experiment=belloni2023_resnet50", "hazelnut"),
+    ]
+    assert table("belloni2023_table4", records).present == 0
 
 
 def test_the_overview_has_a_line_per_table():
     lite, other = (
-        made(f"experiment=crd_table3 method.lambda_=1 backbone={b}", "grid") for b in ("efficientnet_lite0", "clip")
+        made(f"experiment=han2024 method.lambda_=1 backbone={b}", "grid")
+        for b in ("efficientnet_lite0", "clip")
     )
-    lines = {name: (state, title) for name, state, title in overview([lite])}
+    found = tables.overview([lite], [], CONFIGS)
+    lines = {name: (state, title) for name, state, title in found}
     assert sorted(lines) == sorted(TABLES)
-    assert lines["crd_table3"] == ("1 of 75 cells have records", "CRD over lambda (Han & Yan, table 3)")
-    assert lines["report_table4"][0] == "0 of 14 cells have records"
-    assert "choose one" in {name: state for name, state, _ in overview([lite, other])}["crd_table3"]
+    assert lines["han2024_table3"] == (
+        "1 of 75 cells have records",
+        "CRD over lambda (Han & Yan, table 3)",
+    )
+    assert lines["belloni2023_table4"][0] == "0 of 14 cells have records"
+    both = {name: state for name, state, _ in tables.overview([lite, other], [], CONFIGS)}
+    assert "choose one" in both["han2024_table3"]
 
 
 def test_an_unknown_table_is_refused_with_the_nearest():
-    with pytest.raises(AdbenchError, match=r"no table 'report_tabel4'; did you mean report_table4"):
+    with pytest.raises(
+        AdbenchError, match=r"no table 'report_tabel4'; did you mean belloni2023_table4"
+    ):
         table("report_tabel4", [])
-    with pytest.raises(AdbenchError, match="crd_table1"):
+    with pytest.raises(AdbenchError, match="han2024_table1"):
         table("zzz", [])
 
 
 def test_text_formats(tmp_path):
     records = [
-        made("experiment=report_table2 method.ratio=0.01", c, image=0.975, seconds=0.01) for c in ("bottle", "grid")
+        made("experiment=belloni2023_resnet50 method.ratio=0.01", c, image=0.975, seconds=0.01)
+        for c in ("bottle", "grid")
     ]
-    built = table("report_table2", records)
+    built = table("belloni2023_table2", records)
     head, first, second, *_ = grid(table_text.to_csv(built))
     assert head[:3] == ["coreset in percent", "image AUROC, %", "image AUROC, % published"]
     assert first == ["1%", "97.50", "97.5", "80.00", "96.2", "0.0100", "0.01", "2 of 14"]
     assert second[:2] == ["25%", "not run"]
     long = {
-        (r["row"], r["category"], r["metric"]): r for r in csv.DictReader(io.StringIO(table_text.comparison_csv(built)))
+        (r["row"], r["category"], r["metric"]): r
+        for r in csv.DictReader(io.StringIO(table_text.comparison_csv(built)))
     }
     mean = long["1%", "mean", "pixel_auroc"]
-    assert (mean["measured"], mean["published"], mean["difference"]) == ("80.0000", "96.2", "-16.2000")
+    assert (mean["measured"], mean["published"], mean["difference"]) == (
+        "80.0000",
+        "96.2",
+        "-16.2000",
+    )
     assert (mean["low"], mean["high"]) == (f"{-16.2 - 2**0.5:.4f}", f"{-16.2 + 0.5**0.5:.4f}")
     assert long["25%", "bottle", "pixel_auroc"]["verdict"] == "not run"
     markdown = table_text.to_markdown(built)
@@ -274,21 +347,30 @@ def test_text_formats(tmp_path):
     assert "\\toprule" in latex
     assert "1\\%" in latex
     paths = table_text.write(built, tmp_path)
-    assert [p.name.removeprefix("report_table2") for p in paths] == [".csv", ".comparison.csv", ".md", ".tex"]
+    assert [p.name.removeprefix("belloni2023_table2") for p in paths] == [
+        ".csv",
+        ".comparison.csv",
+        ".md",
+        ".tex",
+    ]
     before = [p.read_bytes() for p in paths]
-    table_text.write(table("report_table2", records[::-1]), tmp_path)
+    table_text.write(table("belloni2023_table2", records[::-1]), tmp_path)
     assert [p.read_bytes() for p in paths] == before
 
 
 def test_quoted_rows_stay_as_printed():
-    lines = grid(table_text.to_csv(table("crd_table1", [made("experiment=crd_table1", "bottle", image=0.99)])))
+    lines = grid(
+        table_text.to_csv(
+            table("han2024_table1", [made("experiment=han2024", "bottle", image=0.99)])
+        )
+    )
     column = lines[0].index("CFA published")
     assert [lines[1][column], lines[1][column - 1]] == ["99.8", ""]
     assert [line[column] for line in lines if line[0] == "mean"] == ["95.6"]
 
 
 def test_several_rows_of_several_metrics_are_a_table_each():
-    built = table("crd_figure3", [made(f"experiment=crd_figure3 {LITE}", "bottle", state=10**6)])
+    built = table("han2024_figure3", [made(f"experiment=han2024 {LITE}", "bottle", state=10**6)])
     heads = [line for line in table_text.to_markdown(built).splitlines() if "| CRD " in line]
     assert [head.split("|")[1].strip() for head in heads] == [
         *("distance, s/image", "s/image", "state, MB", "distance, times faster", "memory saved, %")
@@ -298,8 +380,184 @@ def test_several_rows_of_several_metrics_are_a_table_each():
 
 
 def test_means_say_what_they_are_over_until_nothing_lacks():
-    categories = load_spec("report_table4").categories
-    some, every = ([made("experiment=report_table4", c) for c in names] for names in (categories[:2], categories))
+    categories = load_spec("belloni2023_table4").categories
+    some, every = (
+        [made("experiment=belloni2023_resnet50", c) for c in names]
+        for names in (categories[:2], categories)
+    )
     said = "A mean is over the categories measured, on both sides of the slash"
-    assert said in table_text.to_markdown(table("report_table4", some))
-    assert said not in table_text.to_markdown(table("report_table4", every))
+    assert said in table_text.to_markdown(table("belloni2023_table4", some))
+    assert said not in table_text.to_markdown(table("belloni2023_table4", every))
+
+
+# ------------------------------------------------------------------- which weights a record is of
+
+
+def bottle_of(records, overrides=()):
+    return cell(table("han2024_table1", records, overrides), "CRD", "bottle").measured
+
+
+def test_weights_are_told_apart_by_their_content_not_by_how_they_were_given(tmp_path):
+    published = hub_file("wide_resnet50_2.tv_in1k")
+    same, other = tmp_path / "downloaded.safetensors", tmp_path / "other.safetensors"
+    same.write_bytes(published.read_bytes())
+    other.write_text("other weights")
+    words = "experiment=han2024 backbone.weights={}"
+    by_name = made(words.format("pretrained"), "grid", image=0.5)
+    record = made(words.format(same), "bottle", image=0.9)
+    foreign = made(words.format(other), "bottle", image=0.1)
+    built = table("han2024_table1", [by_name, record])
+    assert (bottle_of([by_name, record]).mean, built.marks) == (90, {})
+    assert bottle_of([by_name, foreign]) is None
+    # The same two files, asked for by their paths.
+    assert bottle_of([record, foreign], [f"backbone.weights={other}"]).mean == pytest.approx(10)
+    assert bottle_of([record, foreign], [f"backbone.weights={same}"]).mean == 90
+    marks = table("han2024_table1", [by_name, record], [f"backbone.weights={same}"]).marks
+    assert marks == {}, "the same file by another way is no other setting"
+    assert "other.safetensors in place of pretrained" in str(
+        table("han2024_table1", [foreign], [f"backbone.weights={other}"]).marks
+    )
+
+
+def test_weights_of_a_package_are_known_without_a_record_of_them(tmp_path):
+    lite = "experiment=han2024 backbone=efficientnet_lite0"
+    package = made(lite, "bottle").identity["backbone"]["sha256"]
+    changed = tmp_path / "mine.pth"
+    changed.write_text("other weights")
+    foreign = made(f"{lite} backbone.weights={changed}", "bottle")
+    assert foreign.identity["backbone"]["sha256"] != package
+    assert bottle_of([foreign], [LITE]) is None
+    assert bottle_of([made(lite, "bottle")], [LITE]) is not None
+
+
+def test_random_weights_are_those_of_their_seed():
+    words = "experiment=han2024 backbone.weights=random backbone.seed={}"
+    record = made(words.format(3), "bottle")
+    present = [
+        table("han2024_table1", [record], words.format(seed).split()[1:]).present for seed in (3, 4)
+    ]
+    assert present == [1, 0]
+    assert table("han2024_table1", [record]).present == 0
+
+
+def test_a_stand_in_of_the_same_preset_is_told_by_its_weights(tmp_path):
+    mine = tmp_path / "mine.safetensors"
+    mine.write_text("other weights")
+    built = table("han2024_table1", [made(f"experiment=han2024 backbone.weights={mine}", "bottle")])
+    assert built.marks["CRD"] == (
+        "backbone wide_resnet50 with the weights mine.safetensors in place of wide_resnet50"
+    )
+
+
+# ------------------------------------------------------------------------- what bears on a match
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "method.layers=[3,2]",  # their order bears on nothing
+        "method.coreset.eps=0.5",  # read with another projection alone
+        "seed=7",
+    ],
+)
+def test_what_does_not_bear_on_the_numbers_does_not_keep_a_record_from_its_cell(words):
+    record = made(f"experiment=han2024 method=patchcore method.ratio=0.01 {words}", "bottle")
+    built = table("han2024_table1", [record])
+    assert cell(built, "PatchCore 1%", "bottle").measured is not None
+
+
+def test_what_bears_on_the_numbers_does():
+    words = "experiment=han2024 method=patchcore method.ratio=0.01 method.coreset.dim=64"
+    assert table("han2024_table1", [made(words, "bottle")]).present == 0
+
+
+def test_engine_and_precision_are_part_of_a_setting():
+    record = made(f"experiment=han2024 {LITE} backbone.precision=bf16", "bottle")
+    assert bottle_of([record], [LITE]) is None
+    assert bottle_of([record], [LITE, "backbone.precision=bf16"]) is not None
+    record.identity["backbone"].update(precision="fp32", engine="openvino")
+    assert bottle_of([record], [LITE]) is None
+    assert bottle_of([record], [LITE, "backbone.engine=openvino"]) is not None
+
+
+def test_times_that_were_not_measured_alone_leave_their_cells_empty():
+    record = made("experiment=han2024", "bottle")
+    record.time.clear()
+    record.memory["state"] = None
+    built = table("han2024_figure3", [record])
+    assert built.present == 1
+    assert cell(built, "CRD", "bottle", "inference_time_s").measured is None
+    assert "not run" in table_text.to_csv(built)
+
+
+# --------------------------------------------------------------------------- tables of the user's
+
+MINE = """
+title: Three numbers of my own
+base: [dataset=mvtec, geometry=square256, backbone=efficientnet_lite0]
+varies: system
+lines: categories
+metrics: [image_auroc]
+categories: [bottle, grid]
+rows:
+  - label: Mine
+    run: [method=plain]
+    published: [{numbers: {image_auroc: {bottle: 91.0, grid: 80.0, average: 85.5}}}]
+"""
+PLAIN = """
+_target_: adbench.methods.padim.PaDiM
+name: plain
+reduction: none
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Configs with a table and a preset of the user's, which leaves defaults to the class."""
+    for name, text in (("table/mine", MINE), ("method/plain", PLAIN)):
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return Configs([tmp_path])
+
+
+def test_a_table_of_the_users_is_built_listed_and_run_like_ours(mine):
+    words = f"geometry=square256 dataset=mvtec {LITE} method=padim_full"
+    record = made(words, "bottle", image=0.905)
+    built = table("mine", [record], configs=mine)
+    bottle = cell(built, "Mine", "bottle")
+    assert (bottle.measured.mean, bottle.published) == (90.5, 91.0)
+    assert bottle.verdict == "within ±1"
+    assert cell(built, "Mine", "mean").published == 91.0
+    assert ("mine", "1 of 2 cells have records", "Three numbers of my own") in tables.overview(
+        [record], [], mine
+    )
+    base = ("dataset=mvtec", "geometry=square256", LITE)
+    assert tables.runs("mine", ["seed=1"], mine) == [("seed=0", *base, "method=plain", "seed=1")]
+    assert tables.results_folder("mine", ["results=there"], mine).name == "there"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("metrics: [image_auroc]", "metrics: [image_auroc, speed]", "metrics: unknown speed"),
+        ("categories: [bottle, grid]", "categories: nowhere", "no list 'nowhere'"),
+        ("categories: [bottle, grid]\n", "", "categories: missing"),
+        ("varies: system\n", "", "varies: must be given"),
+        ("varies:", "vary:", "vary: unknown setting"),
+        ("title:", "title: [", "table/mine.yaml: while parsing"),
+    ],
+)
+def test_a_wrong_table_file_is_refused_by_name(mine, old, new, message):
+    path = mine.user_folders[0] / "table" / "mine.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(AdbenchError, match=message):
+        table("mine", [], configs=mine)
+
+
+def test_names_of_earlier_versions_are_understood():
+    renamed = yaml.safe_load((CONFIGS.folders[0] / "renamed.yaml").read_text())
+    for old, new in renamed["table"].items():
+        assert table(old, []).name == new
+    for old, new in renamed["experiment"].items():
+        assert CONFIGS.compose([f"experiment={old}"]) == CONFIGS.compose([f"experiment={new}"])

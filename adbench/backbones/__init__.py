@@ -1,1 +1,1 @@
-"""Frozen networks that turn images into feature maps: timm's, open_clip's, and EfficientNet-Lite offline."""
+"""Frozen networks that turn images into feature maps: timm's and open_clip's."""

@@ -1,4 +1,4 @@
-"""What runs a backbone: a network cut after the deepest level asked, compiled, and given uint8 images."""
+"""What runs a backbone: a network cut after the deepest level it is used for, and compiled."""
 
 import ctypes
 import gc
@@ -6,62 +6,23 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from adbench.core import AdbenchError
-from adbench.machine import device_name
-
-Size = tuple[int, int]
-Precision = Literal["fp32", "bf16"]
-EngineName = Literal["torch", "openvino"]
-Run = Callable[[Tensor], Sequence[Tensor]]
-"""From normalised (b, 3, H, W) float32 images to the network's outputs, which stand until the next call."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network as its library made it, for images of one size."""
-
-    name: str
-    """As the user calls it; for errors."""
-    reductions: list[int]
-    """Stride of every output that it can give, finest first; all are equal in a plain vision transformer."""
-    mean: Sequence[float]
-    """Of the RGB values in [0, 1] that it was trained on."""
-    std: Sequence[float]
-    """Likewise."""
-    cut: Callable[[list[int]], nn.Module]
-    """From ascending indices into ``reductions`` to a module from (b, 3, H, W) to those outputs, (b, c, h, w) each."""
-
-    def levels(self, blocks: Sequence[int] | None) -> dict[int, int]:
-        """Which of the outputs each pyramid level is.
-
-        Level i of a network with stages is its last output of stride 2^(i + 1), as layer i of a ResNet. A plain vision
-        transformer has one stride: its levels 1, 2, 3, 4 come after a quarter, a half, three quarters and all of its
-        blocks, or after ``blocks``, counted from 1.
-
-        Raises:
-            AdbenchError: ``blocks`` of a network without them, beyond its depth or not ascending.
-        """
-        depth = len(self.reductions)
-        if len(set(self.reductions)) > 1:
-            if blocks is not None:
-                raise AdbenchError(f"backbone.blocks={list(blocks)}: {self.name} has stages, not blocks; leave it null")
-            return {r.bit_length() - 2: i for i, r in enumerate(self.reductions) if r >= 4}
-        chosen = [round(depth * part / 4) for part in (1, 2, 3, 4)] if blocks is None else list(blocks)
-        if not chosen or chosen != sorted(set(chosen)) or chosen[0] < 1 or chosen[-1] > depth:
-            raise AdbenchError(f"backbone.blocks={chosen}: {self.name} has blocks 1 to {depth}; give them ascending")
-        return {level: block - 1 for level, block in enumerate(chosen, start=1)}
+from adbench.backbones.network import EngineName, Network, Precision, Run, Size
+from adbench.errors import AdbenchError
+from adbench.system.machine import device_name
 
 
 class Engine:
-    """Extracts features by a network that is made at first use, and anew when other layers or another size are asked.
+    """Extracts features by a network that is made at the first use.
 
-    On a CPU it takes one image at a time: activations stay in the cache, and the features of an image are the same bits
-    whatever batch it came in.
+    A made network serves every request of the same image size and the same deepest output whose
+    outputs it has. For any other request it is made anew.
+
+    On a CPU it takes one image at a time: activations stay in the cache, and the features of an
+    image are the same bits whatever batch it came in.
 
     Args:
         build: Makes the network for images of (H, W).
@@ -86,34 +47,37 @@ class Engine:
         self._engine = engine
         self._made: _Made | None = None
 
-    def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:
-        """Maps of the levels ``layers`` and the (b, d) average of the last level's map: float32 on the CPU.
+    def extract(
+        self, images: Tensor, layers: Sequence[int], vectors: bool
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Maps of the levels ``layers``, and the average of the last level's map if wanted.
 
         Args:
             images: (b, 3, H, W) uint8.
             layers: Pyramid levels.
             vectors: Whether to average the last level.
 
+        Returns:
+            (b, c, h, w) per layer and (b, d) or None, float32 on the CPU.
+
         Raises:
             AdbenchError: A layer that the network lacks, or a size that its patches do not divide.
         """
-        asked = (list(layers), vectors, (int(images.shape[2]), int(images.shape[3])))
-        if self._made is None or self._made.asked != asked:
-            self.release()  # two networks at once would double the peak of memory
-            self._made = self._make(*asked)
-            _trim()
-        made = self._made
+        made = self._network(layers, vectors, (int(images.shape[2]), int(images.shape[3])))
+        wanted = made.outputs(layers, vectors)
+        places = [made.indices.index(output) for output in wanted]
         step = 1 if self._device.type == "cpu" else len(images)
         maps: list[Tensor] = []
         for start in range(0, len(images), step):
             with torch.inference_mode(), _without_tf32(self._device):
-                outputs = made.run(made.normalise(images[start : start + step].to(self._device)))
-            # Made out here: a tensor made in inference mode could not be changed by whoever receives it.
-            maps = maps or [torch.empty(len(images), *output.shape[1:]) for output in outputs]
-            for whole, output in zip(maps, outputs, strict=True):
+                found = made.run(made.normalise(images[start : start + step].to(self._device)))
+            chosen = [found[place] for place in places]
+            # Made out here: a tensor that is made in inference mode refuses to be changed later.
+            maps = maps or [torch.empty(len(images), *output.shape[1:]) for output in chosen]
+            for whole, output in zip(maps, chosen, strict=True):
                 whole[start : start + step] = output
-        pooled = maps[-1].mean(dim=(2, 3)) if vectors else None  # the deepest output is the last level's
-        return [maps[i] for i in made.wanted], pooled
+        pooled = maps[-1].mean(dim=(2, 3)) if vectors else None  # the last level is the deepest
+        return [maps[wanted.index(made.levels[layer])] for layer in layers], pooled
 
     def release(self) -> None:
         """Give the network's memory back; the next ``extract`` makes it again."""
@@ -122,32 +86,46 @@ class Engine:
             gc.collect()  # a traced network and its graph refer to each other
             _trim()
 
+    def _network(self, layers: Sequence[int], vectors: bool, size: Size) -> "_Made":
+        """The made network, which is made anew where it does not serve."""
+        earlier: list[int] = []
+        if self._made is not None and self._made.size == size:
+            wanted, there = self._made.outputs(layers, vectors), self._made.indices
+            if wanted[-1] == there[-1]:
+                if set(wanted) <= set(there):
+                    return self._made
+                earlier = there  # requests that take turns then share one network
+        self.release()  # two networks at once would double the peak of memory
+        self._made = self._make(layers, vectors, size, earlier)
+        _trim()
+        return self._made
+
     @torch.inference_mode()
-    def _make(self, layers: list[int], vectors: bool, size: Size) -> "_Made":
+    def _make(
+        self, layers: Sequence[int], vectors: bool, size: Size, earlier: list[int]
+    ) -> "_Made":
         network = self._build(size)
         levels = network.levels(self._blocks)
-        for layer in layers:
-            if layer not in levels:
-                known = ", ".join(str(level) for level in levels)
-                raise AdbenchError(f"layer {layer}: {network.name} has the layers {known}")
+        indices = sorted({*_outputs(network.name, levels, layers, vectors), *earlier})
         patch = network.reductions[0]
         if len(set(network.reductions)) == 1 and any(edge % patch for edge in size):
             raise AdbenchError(
-                f"images of {size[0]} x {size[1]} pixels: {network.name} reads patches of {patch} x {patch}; set "
-                f"geometry.resize and geometry.crop to multiples of {patch}"
+                f"images of {size[0]} x {size[1]} pixels: {network.name} reads patches of "
+                f"{patch} x {patch}; set geometry.resize and geometry.crop to multiples of {patch}"
             )
-        last = {levels[max(levels)]} if vectors else set()
-        outputs = sorted({levels[layer] for layer in layers} | last)
         mean, std = (
-            torch.tensor(values, device=self._device).mul(255).view(3, 1, 1) for values in (network.mean, network.std)
+            torch.tensor(values, device=self._device).mul(255).view(3, 1, 1)
+            for values in (network.mean, network.std)
         )
         example = torch.zeros(1, 3, *size, device=self._device)
         return _Made(
-            asked=(layers, vectors, size),
-            wanted=[outputs.index(levels[layer]) for layer in layers],
+            name=network.name,
+            size=size,
+            levels=levels,
+            indices=indices,
             mean=mean,
             std=std,
-            run=self._compile(network.cut(outputs).eval(), example),
+            run=self._compile(network.cut(indices).eval(), example),
         )
 
     def _compile(self, module: nn.Module, example: Tensor) -> Run:
@@ -162,19 +140,39 @@ class Engine:
 class _Made:
     """A network that runs, and what it was made for."""
 
-    asked: tuple[list[int], bool, Size]
-    wanted: list[int]
-    """Which of its outputs the asked layers are."""
+    name: str
+    size: Size
+    levels: dict[int, int]
+    """Which output of the network each pyramid level is."""
+    indices: list[int]
+    """The outputs that ``run`` returns, ascending."""
     mean: Tensor
     std: Tensor
     run: Run
 
+    def outputs(self, layers: Sequence[int], vectors: bool) -> list[int]:
+        return _outputs(self.name, self.levels, layers, vectors)
+
     def normalise(self, images: Tensor) -> Tensor:
-        return (images.to(torch.float32, memory_format=torch.channels_last) - self.mean) / self.std
+        images = images.to(torch.float32, memory_format=torch.channels_last)
+        return (images - self.mean) / self.std
+
+
+def _outputs(name: str, levels: dict[int, int], layers: Sequence[int], vectors: bool) -> list[int]:
+    """The outputs of a network that a request needs, ascending."""
+    for layer in layers:
+        if layer not in levels:
+            known = ", ".join(str(level) for level in levels)
+            raise AdbenchError(f"layer {layer}: {name} has the layers {known}")
+    last = {levels[max(levels)]} if vectors else set()
+    return sorted({levels[layer] for layer in layers} | last)
 
 
 def _trim() -> None:
-    """Hand freed memory back to the system: glibc keeps what lies between blocks in use, here the unfused weights."""
+    """Hand freed memory back to the system.
+
+    glibc keeps what lies between blocks in use, here the weights before they were fused.
+    """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -183,4 +181,6 @@ def _without_tf32(device: torch.device) -> AbstractContextManager[None]:
     """By default cuDNN rounds what goes into a convolution to 10 bits."""
     if device.type != "cuda":
         return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )

@@ -1,8 +1,9 @@
-"""Exact fusion of a frozen network: the same function up to the rounding of float32, in fewer passes over memory.
+"""Exact fusion of a frozen network: the same function up to the rounding of float32, but faster.
 
-Batch norms are folded into the convolutions before them. On x86 CPUs sums and activations are then computed by oneDNN
-inside the convolution or the matrix product, on weights packed once: the operators that ``torch.compile`` emits, called
-by name, so that no compiler is needed. Eager torch gives linear layers to MKL, which is slow on AMD.
+Batch norms are folded into the convolutions before them. On x86 CPUs oneDNN then computes sums and
+activations inside the convolution or the matrix product, on weights that are packed once. These are
+the operators that ``torch.compile`` emits, called by name, so that no compiler is needed. Eager
+torch gives linear layers to MKL, which is slow on AMD.
 """
 
 import logging
@@ -19,11 +20,12 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from adbench.backbones.engine import Precision, Run
+from adbench.backbones.network import Precision, Run
 
 log = logging.getLogger(__name__)
 
-_Activation = tuple[str, list[float], str]  # oneDNN's name of the function, its constants, its algorithm
+# oneDNN's name of the function, its constants, its algorithm
+_Activation = tuple[str, list[float], str]
 _NONE: _Activation = ("none", [], "")
 _LARGEST_LEARNT = (32 << 20) - (64 << 10)  # bytes; glibc learns from blocks below 32 MiB
 
@@ -42,23 +44,25 @@ def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
         if isinstance(part, nn.Conv2d):
             part.to(memory_format=torch.channels_last)
     fused = fuse(network, example.to(dtype, memory_format=torch.channels_last))
-    # glibc returns freed memory beyond a limit to the system, and its pages are made anew, full of zeros, in the next
-    # layer: a third to two thirds of the time of a small network. A large block freed once raises the limit (mallopt(3)).
+    # glibc returns freed memory beyond a limit to the system, whose pages are then made anew, full
+    # of zeros, in the next layer. That is a third to two thirds of the time of a small network. A
+    # large block that is freed once raises the limit, see mallopt(3).
     torch.empty(_LARGEST_LEARNT, dtype=torch.uint8)
     return lambda images: fused(images.to(dtype))
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """The network with each batch norm that follows a convolution folded into the convolution's weights.
+    """The network with each batch norm folded into the convolution that it follows.
 
-    A network that cannot be traced, because its code branches on what it computes, is returned as it is.
+    A network that cannot be traced, because its code branches on what it computes, is returned as
+    it is.
 
     Args:
         network: In evaluation mode, float32; it is given up.
     """
     try:
         traced = fx.GraphModule(network, _Tracer().trace(network))
-    except Exception as error:  # tracing runs the network's own code on stand-ins for tensors; it may fail in any way
+    except Exception as error:  # tracing runs the network's own code, which may fail in any way
         log.info("the network runs as it is written, without fusion: %s", error)
         return network
     calls = Counter(node.target for node in traced.graph.nodes)
@@ -77,7 +81,9 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def fuse(network: nn.Module, example: Tensor) -> nn.Module:
-    """The folded network with its convolutions and linear layers computed by oneDNN, where the processor is for it.
+    """The folded network with its convolutions and linear layers computed by oneDNN.
+
+    On a processor that oneDNN does not serve, the network is returned as it is.
 
     Args:
         network: What ``fold`` returned, in evaluation mode; it is given up.
@@ -113,7 +119,9 @@ class _Convolution(nn.Module):
         self.geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self.activation = activation
         shape = list(self._pad(torch.empty(shape, device="meta")).shape)
-        self.packed = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self.geometry, shape)
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(
+            conv.weight.detach(), *self.geometry, shape
+        )
         self.bias = conv.bias
 
     def _pad(self, x: Tensor) -> Tensor:
@@ -143,13 +151,17 @@ class _Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, *self.activation)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self.packed, self.bias, *self.activation
+        )
         return out
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _onednn_serves(example: Tensor) -> bool:

@@ -1,42 +1,51 @@
-"""What the backbones of every library share: their settings, what names their numbers, and the engine behind them."""
+"""What the backbones of every library share: their settings, their identity and the engine."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from adbench.backbones import openvino_engine
-from adbench.backbones.engine import Engine, EngineName, Network, Precision, Size
-from adbench.core import STRICT
+from adbench.backbones.engine import Engine
+from adbench.backbones.network import EngineName, Network, Precision, Size
+from adbench.backbones.weights import sha256_of_file, sha256_of_state
+from adbench.system.machine import version
+from adbench.system.settings import STRICT, When
 
 
 @dataclass(config=STRICT)
 class NetworkMaps(ABC):
-    """A network of some library, cut after the deepest level that is asked.
+    """A network of some library, cut after the deepest level that is wanted.
 
-    A library is a subclass with two methods: how its networks are made, and what names their weights.
+    A library is a subclass that says how its networks are made and where their weights are.
     """
+
+    library: ClassVar[str]
+    """The distribution that makes the networks."""
 
     model: str
     """The library's name of the network."""
     weights: str
     """Which weights it has, or random: drawn from ``seed``."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of random weights. Not the run's seed: the features stay the same when a method is repeated with other seeds."""
+    seed: Annotated[int, Field(ge=0), When("is_random")] = 0
+    """Of random weights. It is not the run's seed: the features stay the same when a method is
+    repeated with other seeds."""
     blocks: list[int] | None = None
-    """Blocks of a plain vision transformer, from 1, after which its levels 1, 2, ... come; null: at each quarter of its
-    depth."""
+    """Blocks of a plain vision transformer, from 1, after which its levels 1, 2, ... come; null: at
+    each quarter of its depth."""
     norm: bool = False
-    """Whether a vision transformer's last layer norm is applied to each level, as DINOv2's own code does and the
-    libraries do not."""
+    """Whether a vision transformer's last layer norm is applied to each level, as DINOv2's own code
+    does and the libraries do not."""
     precision: Precision = "fp32"
     """Of weights and activations; features are float32 either way."""
     engine: EngineName = "torch"
-    """What computes the network: torch, or OpenVINO on a CPU. Features of one are never taken for those of the other."""
+    """What computes the network: torch, or OpenVINO on a CPU. Features of one are never taken for
+    those of the other."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto takes the GPU where there is one."""
 
@@ -44,39 +53,80 @@ class NetworkMaps(ABC):
         if self.engine == "openvino":
             openvino_engine.require(self.device)
 
-    def identity(self) -> dict[str, Any]:
-        """Model, weights with their sha256, and every setting that bears on the features.
+    @property
+    def is_random(self) -> bool:
+        """The weights are random."""
+        return self.weights == "random"
 
-        It reads the file of the weights, no more; random weights are made for it.
+    def identity(self) -> dict[str, Any]:
+        """Model, sha256 of the weights, and every setting that bears on the features.
+
+        The file of the weights is read; the network is made only to hash random weights.
 
         Raises:
-            AdbenchError: The model is unknown or its weights cannot be had; the message says what to do.
+            AdbenchError: The weights cannot be had; the message says what to do.
         """
-        label, sha256 = self._fingerprint
-        engine = f"openvino {openvino_engine.version()}" if self.engine == "openvino" else "torch"
-        numbers = {"blocks": self.blocks, "norm": self.norm, "precision": self.precision, "engine": engine}
-        return {"model": self.model, "weights": label, "sha256": sha256, **numbers}
+        return {
+            "model": self.model,
+            "sha256": self._sha256,
+            "blocks": self.blocks,
+            "norm": self.norm,
+            "precision": self.precision,
+            "engine": self.engine,
+        }
 
-    def extract(self, images: Tensor, layers: Sequence[int], vectors: bool) -> tuple[list[Tensor], Tensor | None]:
-        """Maps of the pyramid levels ``layers`` and the average of the last level's map; see ``core.Backbone``."""
+    def weights_in_words(self) -> dict[str, Any]:
+        """See ``Backbone.weights_in_words``."""
+        if self.is_random:
+            return {"setting": "random", "name": "random", "seed": self.seed}
+        setting = self._file.name if self._is_path else self.weights
+        return {"setting": setting, "name": self._weights_name(), "seed": None}
+
+    def versions(self) -> dict[str, str | None]:
+        """Versions of torch, of the library, and of OpenVINO where it computes."""
+        engine = ["openvino"] if self.engine == "openvino" else []
+        return {name: version(name) for name in ("torch", self.library, *engine)}
+
+    def extract(
+        self, images: Tensor, layers: Sequence[int], vectors: bool
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """See ``Backbone.extract``."""
         return self._engine.extract(images, layers, vectors)
 
     def release(self) -> None:
-        """Give the network's memory back until the next ``extract``, which makes it again."""
+        """See ``Backbone.release``."""
         self._engine.release()
+
+    @property
+    def _is_path(self) -> bool:
+        return Path(self.weights).expanduser().is_file()
 
     @cached_property
     def _engine(self) -> Engine:
         return Engine(self._network, self.blocks, self.device, self.precision, self.engine)
 
     @cached_property
-    def _fingerprint(self) -> tuple[str, str]:
-        return self._weights_identity()
+    def _sha256(self) -> str:
+        if self.is_random:
+            return sha256_of_state(self._random_state())
+        return sha256_of_file(self._file)
+
+    @cached_property
+    def _file(self) -> Path:
+        return self._find_file()
 
     @abstractmethod
     def _network(self, size: Size) -> Network:
         """The network with its weights, for images of (H, W)."""
 
     @abstractmethod
-    def _weights_identity(self) -> tuple[str, str]:
-        """What the record calls the weights, and their sha256."""
+    def _find_file(self) -> Path:
+        """The file of weights that are not random."""
+
+    @abstractmethod
+    def _weights_name(self) -> str:
+        """The name of weights that are not random."""
+
+    @abstractmethod
+    def _random_state(self) -> dict[str, Tensor]:
+        """The weights drawn from ``seed``."""

@@ -1,18 +1,18 @@
-"""Feature maps of the image encoders in open_clip (Ilharco et al., OpenCLIP); the text encoders are dropped."""
+"""Feature maps of the image encoders in open_clip (Ilharco et al., OpenCLIP), without the text."""
 
 import difflib
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from adbench.backbones import weights as files
-from adbench.backbones.engine import Network, Size
+from adbench.backbones.network import Network, Size
 from adbench.backbones.network_maps import NetworkMaps
-from adbench.core import STRICT, AdbenchError
+from adbench.errors import AdbenchError
+from adbench.system.settings import STRICT
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
@@ -20,29 +20,29 @@ _CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.2613
 
 @dataclass(config=STRICT)
 class OpenClipMaps(NetworkMaps):
-    """An image encoder of open_clip, cut after the deepest level that is asked."""
+    """An image encoder of open_clip, cut after the deepest level that is wanted."""
+
+    library: ClassVar[str] = "open_clip_torch"
 
     model: str
     """open_clip's name, such as ``ViT-B-16-quickgelu``."""
     weights: str
-    """TAG: published weights of that model, such as ``openai``, from the Hugging Face hub or its local cache. PATH: a
-    .safetensors or torch file of the whole CLIP model. random: drawn from ``seed``."""
+    """TAG: published weights of that model, such as ``openai``, from the Hugging Face hub or its
+    local cache. PATH: a .safetensors or torch file of the whole CLIP model. random: drawn from
+    ``seed``."""
 
-    def _weights_identity(self) -> tuple[str, str]:
-        if self.weights == "random":
-            return f"random:{self.seed}", files.sha256_of_state(self._encoder(None).state_dict())
-        return self._file.name if self._is_path else self.weights, files.sha256_of_file(self._file)
-
-    @property
-    def _is_path(self) -> bool:
-        return Path(self.weights).expanduser().is_file()
-
-    @cached_property
-    def _file(self) -> Path:
+    def _find_file(self) -> Path:
         if self._is_path:
             return files.find_file(self.weights)
         repository, _, name = self._published()["hf_hub"].rpartition("/")
         return files.find_on_hub(repository, (name,) if name else _HUB_FILES, self.model)
+
+    def _weights_name(self) -> str:
+        return self._file.name if self._is_path else self.weights
+
+    def _random_state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self._encoder(None).state_dict()
+        return state
 
     def _network(self, size: Size) -> Network:
         encoder = self._encoder(size)
@@ -67,14 +67,18 @@ class OpenClipMaps(NetworkMaps):
         self._published()
         if isinstance(open_clip.get_model_config(self.model)["vision_cfg"].get("layers"), list):
             size = None  # CLIP's ResNet: only its head, which is left out, depends on the size
-        path = None if self.weights == "random" else str(self._file)
-        if path:
-            files.read_state(self._file)  # says in words what is wrong with a damaged or unsafe file
+        path = None if self.is_random else str(self._file)
+        if path:  # says in words what is wrong with a damaged or unsafe file
+            files.read_state(self._file)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             try:
                 return open_clip.create_model(
-                    self.model, path, force_image_size=size, pretrained_text=False, require_pretrained=path is not None
+                    self.model,
+                    path,
+                    force_image_size=size,
+                    pretrained_text=False,
+                    require_pretrained=path is not None,
                 ).visual
             except (RuntimeError, KeyError, AssertionError) as error:
                 raise files.misfit(self.model, self.weights, error) from error
@@ -86,20 +90,23 @@ class OpenClipMaps(NetworkMaps):
         if config is None:
             near = difflib.get_close_matches(self.model, open_clip.list_models(), n=4)
             raise AdbenchError(
-                f"backbone.model={self.model}: unknown to open_clip {open_clip.__version__}; nearest: {near}"
+                f"backbone.model={self.model}: unknown to open_clip {open_clip.__version__}; "
+                f"nearest: {near}"
             )
         tags = open_clip.list_pretrained_tags_by_model(self.model)
-        if self.weights == "random" or self._is_path:  # the normalisation is that of the model's published weights
+        if self.is_random or self._is_path:
+            # The normalisation is that of the model's published weights.
             return open_clip.get_pretrained_cfg(self.model, tags[0]) if tags else _CLIP
         if self.weights not in tags:
             raise AdbenchError(
-                f"backbone.weights={self.weights}: no such file, and {self.model} was published as {', '.join(tags)}"
+                f"backbone.weights={self.weights}: no such file, and {self.model} was published "
+                f"as {', '.join(tags)}"
             )
         published: dict[str, Any] = open_clip.get_pretrained_cfg(self.model, self.weights)
         if published.get("quick_gelu") and not config.get("quick_gelu"):
             raise AdbenchError(
-                f"backbone.weights={self.weights}: trained with another activation than {self.model} has; set "
-                f"backbone.model={self.model}-quickgelu"
+                f"backbone.weights={self.weights}: trained with another activation than "
+                f"{self.model} has; set backbone.model={self.model}-quickgelu"
             )
         return published
 

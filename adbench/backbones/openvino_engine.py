@@ -1,37 +1,31 @@
-"""OpenVINO, Intel's inference library, as an engine: ``pip install 'adbench[openvino]'``; CPUs only."""
+"""OpenVINO, Intel's inference library, as an engine on CPUs (extra ``adbench[openvino]``)."""
 
-import importlib.metadata
 import sys
 import warnings
 
 import torch
 from torch import Tensor, nn
 
-from adbench.backbones.engine import Precision, Run
-from adbench.core import AdbenchError
-from adbench.machine import device_name
-
-
-def version() -> str:
-    """The installed version, which its numbers may depend on; found without importing it.
-
-    Raises:
-        AdbenchError: OpenVINO is not installed.
-    """
-    try:
-        return importlib.metadata.version("openvino")
-    except importlib.metadata.PackageNotFoundError:
-        raise AdbenchError(
-            "backbone.engine=openvino: OpenVINO is not installed; run pip install 'adbench[openvino]' or set "
-            "backbone.engine=torch"
-        ) from None
+from adbench.backbones.network import Precision, Run
+from adbench.errors import AdbenchError
+from adbench.system.machine import device_name, version
 
 
 def require(device: str) -> None:
-    """Raise AdbenchError unless OpenVINO is installed and ``device`` means the CPU."""
-    version()
+    """Check, without importing OpenVINO, that it can be used.
+
+    Raises:
+        AdbenchError: OpenVINO is not installed, or ``device`` is not the CPU.
+    """
+    if version("openvino") is None:
+        raise AdbenchError(
+            "backbone.engine=openvino: OpenVINO is not installed; "
+            "run pip install 'adbench[openvino]' or set backbone.engine=torch"
+        )
     if device_name(device) != "cpu":
-        raise AdbenchError(f"backbone.engine=openvino computes on the CPU, got device={device}; set device=cpu")
+        raise AdbenchError(
+            f"backbone.engine=openvino computes on the CPU, got device={device}; set device=cpu"
+        )
 
 
 def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
@@ -45,15 +39,19 @@ def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
     Raises:
         AdbenchError: bf16 on a processor for which OpenVINO would quietly compute something else.
     """
-    # OpenVINO reports every import and conversion over the network, unless the package that does it cannot be imported.
+    # OpenVINO reports every import and conversion over the network, unless the package that does
+    # it cannot be imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise AdbenchError("backbone.precision=bf16: this processor has none for OpenVINO; set backbone.precision=fp32")
+        raise AdbenchError(
+            "backbone.precision=bf16: this processor has none for OpenVINO; "
+            "set backbone.precision=fp32"
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: branches on the shape are fixed, and the shape is
+        warnings.simplefilter("ignore")  # tracing fixes branches on the shape, and so is the shape
         model = openvino.convert_model(network, example_input=example, input=list(example.shape))
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",

@@ -3,54 +3,70 @@
 import difflib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from adbench.backbones import weights as files
-from adbench.backbones.engine import Network, Size
+from adbench.backbones.network import Network, Size
 from adbench.backbones.network_maps import NetworkMaps
-from adbench.core import STRICT, AdbenchError
+from adbench.errors import AdbenchError
+from adbench.system.settings import STRICT
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(config=STRICT)
 class TimmMaps(NetworkMaps):
-    """A network of timm, cut after the deepest level that is asked."""
+    """A network of timm, cut after the deepest level that is wanted."""
+
+    library: ClassVar[str] = "timm"
 
     model: str
-    """timm's name with the tag of the weights, such as ``wide_resnet50_2.tv_in1k``: its default tags are not the
-    weights of the papers."""
+    """timm's name with the tag of the weights, such as ``wide_resnet50_2.tv_in1k``: its default
+    tags are not the weights of the papers."""
     weights: str = "pretrained"
-    """pretrained: those of the tag, from the Hugging Face hub or its local cache. PATH: a .safetensors or torch file
-    with all of the network's weights. package:NAME: the file that an installed Python package ships. random: drawn from
-    ``seed``."""
+    """pretrained: those of the tag, from the Hugging Face hub or its local cache. PATH: a
+    .safetensors or torch file with all of the network's weights. package:NAME: the file that an
+    installed Python package ships. random: drawn from ``seed``."""
 
-    def _weights_identity(self) -> tuple[str, str]:
-        if self.weights == "random":
-            return f"random:{self.seed}", files.sha256_of_state(self._module().state_dict())
-        sha256 = files.sha256_of_file(self._file)
-        return self._published().hf_hub_id if self.weights == "pretrained" else self._file.name, sha256
-
-    @cached_property
-    def _file(self) -> Path:
+    def _find_file(self) -> Path:
         if self.weights != "pretrained":
             return files.find_file(self.weights)
+        return files.find_on_hub(self._repository, _HUB_FILES, self.model)
+
+    def _weights_name(self) -> str:
+        return self._repository if self.weights == "pretrained" else self._file.name
+
+    @cached_property
+    def _repository(self) -> str:
+        """The hub's repository of the pretrained weights."""
+        usual = f"timm/{self.model}"
+        if "." in self.model and files.find_in_hub_cache(usual, _HUB_FILES):
+            return usual  # to ask timm itself would take the seconds of its import
         published = self._published()
         if not published.hf_hub_id:
-            raise AdbenchError(f"weights of {self.model}: fetch {published.url} and set backbone.weights=PATH to it")
-        return files.find_on_hub(published.hf_hub_id, _HUB_FILES, self.model)
+            raise AdbenchError(
+                f"weights of {self.model}: fetch {published.url} and set backbone.weights=PATH "
+                "to it"
+            )
+        return str(published.hf_hub_id)
+
+    def _random_state(self) -> dict[str, Tensor]:
+        return self._module().state_dict()
 
     def _network(self, size: Size) -> Network:
         module: Any = self._module()
-        if hasattr(module, "set_input_size"):  # a transformer's position embeddings are interpolated
+        if hasattr(
+            module, "set_input_size"
+        ):  # a transformer's position embeddings are interpolated
             module.set_input_size(img_size=size)
         if not hasattr(module, "forward_intermediates"):
             raise AdbenchError(
-                f"backbone.model={self.model}: this version of timm gives no maps of it; try a newer one"
+                f"backbone.model={self.model}: this version of timm gives no maps of it; "
+                "try a newer one"
             )
         published = self._published()
         return Network(
@@ -68,13 +84,17 @@ class TimmMaps(NetworkMaps):
         self._published()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            if self.weights == "random":
+            if self.is_random:
                 return timm.create_model(self.model)
             state = files.read_state(self._file)
             if "_conv_stem.weight" in state:
-                state = files.from_efficientnet_lite_pytorch(state, list(timm.create_model(self.model).state_dict()))
+                names = list(timm.create_model(self.model).state_dict())
+                state = files.from_efficientnet_lite_pytorch(state, names)
             try:  # timm's own loader is strict and knows older and foreign names of the layers
-                return timm.create_model(self.model, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+                overlay = {"state_dict": state}
+                return timm.create_model(
+                    self.model, pretrained=True, pretrained_cfg_overlay=overlay
+                )
             except (RuntimeError, KeyError) as error:
                 raise files.misfit(self.model, self.weights, error) from error
 
@@ -85,10 +105,14 @@ class TimmMaps(NetworkMaps):
         name, _, tag = self.model.partition(".")
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=4)
-            raise AdbenchError(f"backbone.model={self.model}: unknown to timm {timm.__version__}; nearest: {near}")
+            raise AdbenchError(
+                f"backbone.model={self.model}: unknown to timm {timm.__version__}; nearest: {near}"
+            )
         names = timm.list_models(f"{name}.*", pretrained=True)
         if self.model not in names and (tag or self.weights == "pretrained"):
-            raise AdbenchError(f"backbone.model={self.model}: name the weights in full, one of {', '.join(names)}")
+            raise AdbenchError(
+                f"backbone.model={self.model}: name the weights in full, one of {', '.join(names)}"
+            )
         return timm.get_pretrained_cfg(self.model)
 
 

@@ -1,7 +1,7 @@
-"""Values of layers at their own resolutions, and blocks of positions of the finest layer that copy them.
+"""Values of layers at their own resolutions, and blocks of positions that copy them.
 
-A deeper map reaches the finest resolution by blockwise copies, so several positions share a cell of it, and what can
-be computed per cell is computed once.
+A deeper map reaches the finest resolution by blockwise copies, so several positions share one of
+its cells. What can be computed per cell is computed once.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,19 +11,14 @@ from typing import Protocol
 import numpy as np
 
 READ = 32
-"""Images whose mapped features may stay in memory at a time."""
+"""Images of memory-mapped features that may stay in memory at a time."""
 
 
 class Part(Protocol):
-    """Centred values of some images: one layer, or the projection of all layers, at its own resolution."""
+    """Centred values of some images at one resolution: one layer, or the projection of all."""
 
     cell: np.ndarray
-    """(positions,) the cell that each position copies; in the first part, each position is its own."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Cells, images, channels."""
-        ...
+    """(positions,) the cell that each position copies; all different in the first part."""
 
     @property
     def nbytes(self) -> int:
@@ -37,17 +32,15 @@ class Part(Protocol):
 
 @dataclass
 class Stored:
-    """Values kept cell by cell."""
+    """Values that are kept cell by cell.
+
+    Attributes:
+        values: (cells, n, c) float32.
+        cell: (positions,) the cell that each position copies.
+    """
 
     values: np.ndarray
-    """(cells, n, c)."""
     cell: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Cells, images, channels."""
-        cells, n, c = self.values.shape
-        return cells, n, c
 
     @property
     def nbytes(self) -> int:
@@ -61,21 +54,19 @@ class Stored:
 
 @dataclass
 class Referred:
-    """Values that stay in feature maps, in memory or on disk, and are gathered whenever they are needed."""
+    """Values that stay in feature maps, in memory or on disk, and are read whenever they are used.
+
+    Attributes:
+        maps: (n, c, cells) float32.
+        mean: (c, cells) float32, subtracted from what is read.
+        cell: (positions,) the cell that each position copies.
+        evict: Called after the maps of every ``READ`` images.
+    """
 
     maps: np.ndarray
-    """(n, c, cells)."""
     mean: np.ndarray
-    """(c, cells)."""
     cell: np.ndarray
     evict: Callable[[], None]
-    """Called when the maps of ``READ`` images were read."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Cells, images, channels."""
-        n, c, cells = self.maps.shape
-        return cells, n, c
 
     @property
     def nbytes(self) -> int:
@@ -95,15 +86,20 @@ class Referred:
 
 @dataclass
 class View:
-    """Which cells of a part a block of positions copies."""
+    """The cells of a part that the positions of a block copy.
+
+    Attributes:
+        cells: A range of cells that holds all of them.
+        local: (positions,) the cell of each position, counted from the first of the range.
+        place: (positions,) where each position stands among those of its cell.
+        members: (cells, k) the positions of each cell, counted from the first of the block. Where a
+            cell has fewer than k positions, the rest are any positions.
+    """
 
     cells: slice
     local: np.ndarray
-    """(positions,) the cell of each position, counted from the first one."""
     place: np.ndarray
-    """(positions,) where each position stands among those of its cell."""
     members: np.ndarray
-    """(cells, k) the positions of each cell, counted from the block's first; any fill up where there are fewer."""
 
     @classmethod
     def of(cls, cell: np.ndarray) -> "View":
@@ -126,13 +122,23 @@ class View:
 
 @dataclass
 class Block:
-    """Positions worked on together, and what they copy of each part."""
+    """Positions that are worked on together, and their view of each part."""
 
     positions: slice
     views: list[View]
 
+    def __len__(self) -> int:
+        return len(self.views[0].local)
+
     @classmethod
     def cut(cls, cells: Sequence[np.ndarray], size: int) -> list["Block"]:
-        """All positions in blocks of ``size``, given the cells that they copy of each part."""
+        """All positions in blocks of ``size``.
+
+        Args:
+            cells: For each part, the (positions,) cells that the positions copy.
+            size: Positions in a block.
+        """
         slices = [slice(start, start + size) for start in range(0, len(cells[0]), size)]
-        return [cls(positions, [View.of(cell[positions]) for cell in cells]) for positions in slices]
+        return [
+            cls(positions, [View.of(cell[positions]) for cell in cells]) for positions in slices
+        ]

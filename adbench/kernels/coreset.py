@@ -1,20 +1,21 @@
-"""Coreset selection: greedy k-centre, as PatchCore's algorithm 1 (Roth et al., CVPR 2022), or random."""
+"""Coreset selection: greedy k-centre, as PatchCore's algorithm 1 (Roth et al., 2022), or random."""
 
-import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from adbench.core import AdbenchError, require_finite
-from adbench.kernels.parallel import workers
+from adbench.errors import AdbenchError
+from adbench.kernels.finite import require_finite
 from adbench.kernels.screen import RANKS, Screen
+from adbench.system.parallel import workers
+from adbench.system.progress import bar
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from adbench.kernels.loops import Picking, Rival
 
 BLOCK = 4096
@@ -23,47 +24,41 @@ TILE = 512, 512
 """Points and picks in one product: 1 MB, so that it is read back from the cache."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Points in the order in which they were picked."""
-
-    indices: np.ndarray
-    """(m,) int64 rows, first pick first; the first j of them are the selection of size j."""
-    elapsed: np.ndarray
-    """(m,) float32 seconds from the start of the call until each pick was known; 0 for those known before it."""
-
-
 def greedy(
     points: Tensor,
     size: int,
     start: int = 0,
     initial: Tensor | None = None,
     known: np.ndarray | None = None,
-    progress: bool = False,
-) -> Selection:
-    """Greedy k-centre (Gonzalez 1985): pick, again and again, the point farthest from the nearest pick.
+    plain: bool = False,
+) -> np.ndarray:
+    """Greedy k-centre (Gonzalez 1985): pick, again and again, the point farthest from all picks.
 
-    On the CPU the picks are those of the plain loop over direct differences in float64, without its n distances per
-    pick. Distances to the picks only fall, so the one that a point had some picks ago bounds the one it has now. The
-    points with the largest bounds are brought up to date, by products that screen and direct distances that decide, and
-    picked from for as long as the best of them is ahead of all other bounds. Memory beside the points: 4 r + 60 bytes a
-    point and 4 r a pick, where r is 16 to 256 axes of the screen (32 is usual), or d where their spectrum is flat.
+    On the CPU the picks are those of the plain loop over direct differences in float64, without its
+    n distances per pick. Distances to the picks only fall, so the distance that a point had some
+    picks ago bounds the one that it has now. The points with the largest bounds are brought up to
+    date, by products that screen and direct distances that decide. Picks are made from them for as
+    long as the best of them is ahead of all other bounds. Memory beside the points: 4 r + 60 bytes
+    a point and 4 r a pick, where r is 16 to 256 axes of the screen (32 is usual), or d where their
+    spectrum is flat.
 
     Args:
         points: (n, d) float32.
         size: How many to pick, 1 to n.
         start: The first pick; not used with ``initial``.
-        initial: (n,) first distances (not squared), as if to picks made before; the first pick is then the farthest.
+        initial: (n,) first distances (not squared), as if to picks made before; the first pick is
+            then the farthest point.
         known: Picks of a shorter selection from the same points and start; the result extends them.
-        progress: Whether to show a progress bar on stderr.
+        plain: Whether to run the plain loop in float32, as it is done on a GPU.
 
     Returns:
-        The picks: equal distances go to the lowest row, and no row is picked twice, copies of picked points come last.
+        (size,) int64 rows, first pick first; the first j of them are the selection of size j. Equal
+        distances go to the lowest row, no row is picked twice, and copies of picked points come
+        last.
 
     Raises:
         AdbenchError: A size or start outside the points, or points that are not finite.
     """
-    begin = time.perf_counter()
     n = len(points)
     _require_size(size, n)
     if not 0 <= start < n:
@@ -71,26 +66,25 @@ def greedy(
     known = np.empty(0, np.int64) if known is None else known[:size].astype(np.int64)
     if len(known) == 0 and initial is None:
         known = np.array([start])
-    run = _lazily if points.device.type == "cpu" else _on_device
-    with tqdm(total=size, desc="coreset", unit="pick", disable=not progress) as bar:
-        indices, elapsed = run(points, size, initial, known, begin, bar)
-    return Selection(indices, elapsed)
+    pick = _plainly if plain or points.device.type != "cpu" else _lazily
+    with bar(size, "coreset", "pick") as shown:
+        return pick(points, size, initial, known, shown)
 
 
 def greedy_bytes(n: int, d: int, size: int) -> int:
-    """What ``greedy`` and its points take, at most where their spectrum is not flat: see there."""
+    """Bytes of ``greedy`` and its points, at most, where their spectrum is not flat: see there."""
     axes = min(d, RANKS[-1]) + 2
     return n * (4 * d + 4 * axes + 60) + size * (4 * axes + 20)
 
 
 def random_order(n: int, size: int, seed: int) -> np.ndarray:
-    """(size,) int64: the first of ``n`` rows in a random order, so that a smaller choice begins a larger one."""
+    """(size,) int64: the first of ``n`` rows in a random order; a larger choice begins with it."""
     _require_size(size, n)
     return np.random.default_rng(seed).permutation(n)[:size]
 
 
 def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
-    """First distances of patchcore-inspection's ApproximateGreedyCoresetSampler, to be ``initial`` of ``greedy``.
+    """The ``initial`` of ``greedy`` in patchcore-inspection (its ApproximateGreedyCoresetSampler).
 
     Args:
         points: (n, d).
@@ -106,13 +100,12 @@ def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
 
 
 def _lazily(
-    points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, begin: float, bar: "tqdm[NoReturn]"
-) -> tuple[np.ndarray, np.ndarray]:
-    from adbench.kernels import loops  # compiles or loads machine code, which other commands need not wait for
+    points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, shown: "tqdm[NoReturn]"
+) -> np.ndarray:
+    from adbench.kernels import loops
 
     x = np.ascontiguousarray(points.numpy())
     n, count = len(x), len(known)
-    elapsed = np.zeros(size, np.float32)
     with workers() as each:
         screen = Screen(x)
         shadows, squares = screen.shadows(x)
@@ -137,33 +130,42 @@ def _lazily(
             state.bounds[:] = initial.double().square().numpy()
         state.bounds[known] = -1
 
-        bar.update(count)
+        shown.update(count)
         while count < size:
             rows, rival_row, rival_bound = _largest(state.bounds, BLOCK)
             rival = loops.Rival(rival_row, rival_bound)
-            rows = rows[np.argsort(state.seen[rows], kind="stable")]  # so that the points of a tile lack the same picks
-            each(partial(_refresh, state, count, rival), [rows[i : i + TILE[0]] for i in range(0, len(rows), TILE[0])])
+            # so that the points of a tile lack the same picks
+            rows = rows[np.argsort(state.seen[rows], kind="stable")]
+            tiles = [rows[i : i + TILE[0]] for i in range(0, len(rows), TILE[0])]
+            each(partial(_refresh, state, count, rival), tiles)
             before, count = count, loops.advance(state, count, rows[rows >= 0], rival)
-            elapsed[before:count] = time.perf_counter() - begin
-            bar.update(count - before)
-    return state.order, elapsed
+            shown.update(count - before)
+    return state.order
 
 
 def _largest(bounds: np.ndarray, size: int) -> tuple[np.ndarray, int, float]:
-    """The rows of the ``size`` largest bounds, the lowest of equals, and the best row left out with its bound."""
+    """Rows of the ``size`` largest bounds, and the best row left out with its bound.
+
+    Of equal bounds the lowest rows are taken.
+    """
     n = len(bounds)
     if n <= size:
         return np.flatnonzero(bounds >= 0), n, -1.0
     least = np.partition(bounds, n - size)[n - size]
     rows, ties = np.flatnonzero(bounds > least), np.flatnonzero(bounds == least)
     fit = size - len(rows)
-    rival = int(ties[fit]) if fit < len(ties) else int(np.argmax(np.where(bounds < least, bounds, -1)))
+    rival = (
+        int(ties[fit]) if fit < len(ties) else int(np.argmax(np.where(bounds < least, bounds, -1)))
+    )
     rows = np.concatenate([rows, ties[:fit]])
     return rows[bounds[rows] >= 0], rival, float(bounds[rival])
 
 
 def _refresh(state: "Picking", count: int, rival: "Rival", rows: np.ndarray) -> None:
-    """Bring ``rows`` up to date with ``count`` picks; those that then come before the rival stay, others become -1."""
+    """Bring ``rows`` up to date with ``count`` picks.
+
+    Those that then come before the rival stay, the others become -1.
+    """
     from adbench.kernels import loops
 
     left, done = len(rows), int(state.seen[rows].min())
@@ -175,12 +177,12 @@ def _refresh(state: "Picking", count: int, rival: "Rival", rows: np.ndarray) -> 
     rows[left:] = -1
 
 
-def _on_device(
-    points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, begin: float, bar: "tqdm[NoReturn]"
-) -> tuple[np.ndarray, np.ndarray]:
-    """The plain loop: one pass over the points per pick."""
+def _plainly(
+    points: Tensor, size: int, initial: Tensor | None, known: np.ndarray, shown: "tqdm[NoReturn]"
+) -> np.ndarray:
+    """One pass over the points per pick."""
     require_finite(points, "points")
-    order, elapsed = np.empty(size, np.int64), np.zeros(size, np.float32)
+    order = np.empty(size, np.int64)
     order[: len(known)] = known
     bounds = torch.full((len(points),), torch.inf, device=points.device)
     if initial is not None:
@@ -188,12 +190,11 @@ def _on_device(
     for j in range(size):
         if j >= len(known):
             order[j] = int(bounds.argmax())  # the first of equals
-            elapsed[j] = time.perf_counter() - begin
         pick = int(order[j])
         torch.minimum(bounds, _distances(points[pick : pick + 1], points)[0], out=bounds)
         bounds[pick] = -1
-        bar.update()
-    return order, elapsed
+        shown.update()
+    return order
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
-"""The nearest positions in a few images of many, chosen anew for each query image: what SPADE calls a gallery."""
+"""The nearest positions in a few of many images, chosen anew for each query image.
 
-from collections.abc import Callable, Iterable
+SPADE (Cohen & Hoshen, arXiv 2005.02357) calls these positions a gallery.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from adbench.core import require_finite
+from adbench.kernels.finite import require_finite
 from adbench.kernels.screen import Screen
 
 QUERIES = 128
@@ -16,19 +19,23 @@ FEW = 256
 SAMPLED = 8
 """Images that the screen is learned from."""
 AXES = 64
-"""Axes of the screen; 48 to 96 were the fastest on layers of 144 to 1024 channels of trained and of random networks."""
+"""Axes of the screen; 48 to 96 were the fastest, for trained and for random networks.
+
+The layers had 144 to 1024 channels.
+"""
 DIRECT = 15000.0
 """What a direct distance costs, in coordinates of the screen's product: it waits for memory."""
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Any]
-"""Runs a function on each of some items, as ``adbench.kernels.parallel.workers`` does."""
+"""Runs a function on each of some items, as ``adbench.system.parallel.workers`` does."""
 
 
 class Gallery:
-    """The positions of many images on one level of the pyramid, searched exactly in a few of the images at a time.
+    """The positions of many images on one level of the pyramid, searched exactly.
 
-    Each distance that is returned was summed from direct differences in float64, so a position itself is found at
-    distance 0, and the result depends on neither threads nor blocks. A screen spares nearly all the other distances.
+    A search is in a few of the images. Each distance that is returned was summed from direct
+    differences in float64, so a position itself is found at distance 0, and the result depends on
+    neither threads nor blocks. A screen excludes nearly all the other distances.
 
     Args:
         image: Gives the (p, c) float32 positions of the image of a number. They are not kept.
@@ -77,7 +84,18 @@ class Gallery:
         Returns:
             (q, k) float64 squared distances, ascending.
         """
-        from adbench.kernels import loops  # loads machine code, which commands that search nothing need not wait for
+        *_, nearest = self.growing(queries, images, k, each)
+        return nearest
+
+    def growing(
+        self, queries: np.ndarray, images: Iterable[int], k: int, each: Each
+    ) -> Iterator[np.ndarray]:
+        """What ``search`` returns for the first image, the first two, and so on.
+
+        It is one array that changes with each image; infinity stands where there are fewer than k
+        positions.
+        """
+        from adbench.kernels import search_loops
 
         shadows, squares = self._screen.shadows(queries)
         floors = self._screen.floors(squares, self._largest)
@@ -87,25 +105,32 @@ class Gallery:
         def compare(task: tuple[slice, np.ndarray, np.ndarray]) -> None:
             part, positions, columns = task
             products = shadows[part] @ columns
-            loops.approach(products, queries[part], positions, floors[part], self._screen.gain, nearest[part])
+            search_loops.approach(
+                products, queries[part], positions, floors[part], self._screen.gain, nearest[part]
+            )
 
         for turn, number in enumerate(images):
             positions, columns = self._image(number), self._columns[number]
             cuts = [0, len(positions)] if turn else [0, min(FEW, len(positions)), len(positions)]
             for start, end in pairwise(cuts):
-                each(compare, [(part, positions[start:end], columns[:, start:end]) for part in parts])
-        return nearest
+                each(
+                    compare, [(part, positions[start:end], columns[:, start:end]) for part in parts]
+                )
+            yield nearest
 
 
 def _screen(images: list[np.ndarray], count: int) -> Screen:
-    """On few axes where that pays for positions of one image that are searched in others, else on all coordinates."""
+    """A screen on few axes where that pays for searches in other images, else on all."""
     positions = np.concatenate(images)  # (m, c)
     m, c = positions.shape
     rank = min(AXES, c // 2)
     if rank == 0:
         return Screen(positions, c)
     tried = np.arange(0, m, -(-m // 256))
-    queries, own = positions[tried], tried[:, None] // len(images[0]) == np.arange(m) // len(images[0])
+    queries, own = (
+        positions[tried],
+        tried[:, None] // len(images[0]) == np.arange(m) // len(images[0]),
+    )
     squares = np.einsum("ij,ij->i", positions, positions)
     distances = squares[tried, None] + squares - 2 * queries @ positions.T
     nearest = np.where(own, np.inf, distances).min(axis=1, keepdims=True)

@@ -1,52 +1,64 @@
-"""Exact Euclidean nearest neighbours: a product screens, direct differences decide."""
+"""Exact Euclidean nearest neighbours: shadows exclude, direct differences decide."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adbench.core import AdbenchError
-from adbench.kernels.parallel import workers
+from adbench.errors import AdbenchError
+from adbench.kernels import leaves
 from adbench.kernels.screen import RANKS, Screen
+from adbench.system.parallel import workers
 
 QUERIES = 256
 """Queries searched together by a thread."""
 WIDEST = 1024
-"""Bank rows in one product at most: 1 MB with 256 queries, so that it is read back from the cache."""
+"""Bank rows in one product at most: 1 MB with 256 queries, which stays in the cache."""
+FINE = 64
+"""Axes of the shadows in leaves."""
+OPENED = 0.5
+"""Share of the leaves that a search may open; where it opens more, products are faster."""
+TRIED = 64
+"""Bank rows that are searched to learn that share."""
 
 
 class Neighbors:
     """The rows of a bank, searched exactly.
 
-    On the CPU each distance that is returned was summed from direct differences in float64, so a row of the bank is
-    found at distance 0, and the result depends neither on the other queries nor on threads. A screen on the bank's
-    leading axes spares nearly all the other distances; where the bank's spectrum is flat, it uses all coordinates.
-    Memory beside the bank: 18 to 258 float32 per row, or d + 2 where the spectrum is flat, and about 5 MB per thread.
+    On the CPU each distance that is returned was summed from direct differences in float64, so a
+    row of the bank is found at distance 0, and the result depends neither on the other queries nor
+    on threads. Nearly all the other distances are excluded by the shadows of
+    ``adbench.kernels.screen``: the bank is cut into leaves of rows that are near each other, and
+    only a few leaves have to be opened for a query. Where the rows spread alike along many axes,
+    most would be, and matrix products over all the rows exclude instead.
+
+    Besides the bank, a row takes at most 80 float32 in leaves, and 18 to 258 float32 where there
+    are products, or d + 2 where the spectrum is flat; a thread takes about 5 MB.
 
     Args:
-        bank: (n, d) float32, finite. Not copied.
+        bank: (n, d) float32, finite. It is not copied.
     """
 
     def __init__(self, bank: Tensor) -> None:
         self.bank = bank.contiguous()
+        self._parts: dict[tuple[int, int], _Leafed | _Flat] = {}
         if bank.device.type == "cpu":
-            self._rows = self.bank.numpy()
+            n, d = bank.shape
             with workers():
-                self._screen = Screen(self._rows)
-                self._columns, squares = self._screen.shadows(self._rows)
-            self._columns[:, -1] = -squares / 2
-            self._largest = float(squares.max())
+                self._screen = Screen(self.bank.numpy(), d if d <= 16 else min(FINE, d // 2))
+                self._part(0, n)
 
     @staticmethod
     def bytes(n: int, d: int) -> int:
         """``nbytes`` of a bank of this size, at most where its spectrum is not flat."""
-        return n * 4 * (d + min(d, RANKS[-1]) + 2)
+        return n * 4 * (d + max(min(d, RANKS[-1]) + 2, min(FINE, d) + 16))
 
     @property
     def nbytes(self) -> int:
         """Bytes of the bank and of what is kept to search it."""
-        return self.bank.nbytes + (self._columns.nbytes if self.bank.device.type == "cpu" else 0)
+        return self.bank.nbytes + sum(part.nbytes for part in self._parts.values())
 
     def search(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         """The k nearest bank rows of each query.
@@ -56,27 +68,29 @@ class Neighbors:
             k: How many, at most n.
 
         Returns:
-            (q, k) float32 distances, ascending, and (q, k) int64 rows of the bank, the lowest of equally near ones.
+            (q, k) float32 distances, ascending, and (q, k) int64 rows of the bank, the lowest of
+            equally near ones.
 
         Raises:
-            AdbenchError: k larger than the bank, or queries of another dimension.
+            AdbenchError: k is larger than the bank, or the queries have another dimension.
         """
         return self.search_beginnings(queries, k, [len(self.bank)])[0]
 
     def search_beginnings(
-        self, queries: Tensor, k: int, sizes: Sequence[int], known: tuple[Tensor, int] | None = None
+        self, queries: Tensor, k: int, sizes: Sequence[int]
     ) -> list[tuple[Tensor, Tensor]]:
-        """``search`` in the first rows of the bank, for several numbers of them; on the CPU at the cost of the largest.
+        """``search`` in the first rows of the bank, for several numbers of them.
+
+        On the CPU this costs little more than the largest.
 
         Args:
             queries: (q, d) float32.
             k: How many, at most the largest size.
             sizes: Numbers of rows, ascending, at most n.
-            known: (q, k) nearest among the first rows of the bank, and how many rows those are, at most the smallest size:
-                only the rest is searched. Not used on a GPU.
 
         Returns:
-            For each size what ``search`` gives, with as many neighbours as there are rows where these are fewer than k.
+            For each size what ``search`` gives, with as many neighbours as there are rows where
+            these are fewer than k.
 
         Raises:
             AdbenchError: As ``search``.
@@ -85,45 +99,132 @@ class Neighbors:
         if not 1 <= k <= n:
             raise AdbenchError(f"k {k} does not fit a bank of {n} rows; use 1 to {n}")
         if queries.ndim != 2 or queries.shape[1] != d:
-            raise AdbenchError(f"queries of shape {tuple(queries.shape)} do not fit a bank of {d} dimensions")
+            raise AdbenchError(
+                f"queries of shape {tuple(queries.shape)} do not fit a bank of {d} dimensions"
+            )
         if self.bank.device.type != "cpu":
             return _on_device(self.bank, queries, k, sizes)
 
-        from adbench.kernels import loops  # compiles or loads machine code, which other commands need not wait for
-
         x = np.ascontiguousarray(queries.numpy())
         squared, rows = np.full((len(x), k), np.inf), np.full((len(x), k), n)
-        found = [(np.empty((len(x), min(k, m)), np.float32), np.empty((len(x), min(k, m)), np.int64)) for m in sizes]
-        start = 0
-        if known is not None:
-            before, start = known
-            loops.insert_known(x, self._rows, np.ascontiguousarray(before.numpy()), squared, rows)
+        found = [
+            (np.empty((len(x), min(k, m)), np.float32), np.empty((len(x), min(k, m)), np.int64))
+            for m in sizes
+        ]
 
-        def search(part: slice) -> None:
-            shadows, squares = self._screen.shadows(x[part])
-            floors = self._screen.floors(squares, self._largest)
-            first, width = start, 256  # small at first: until k rows are known nothing can be excluded
-            for size, (distances, nearest) in zip(sizes, found, strict=True):
-                while first < size:
-                    until = min(first + width, size)
-                    products = shadows @ self._columns[first:until].T
-                    loops.improve(
-                        products, first, x[part], self._rows, floors, self._screen.gain, squared[part], rows[part]
-                    )
-                    first, width = until, min(2 * width, WIDEST)
-                distances[part] = np.sqrt(squared[part, : min(k, size)])
-                nearest[part] = rows[part, : min(k, size)]
+        def search(block: slice) -> None:
+            for size, part, (distances, nearest) in zip(sizes, parts, found, strict=True):
+                part.improve(x[block], squared[block], rows[block])
+                distances[block] = np.sqrt(squared[block, : min(k, size)])
+                nearest[block] = rows[block, : min(k, size)]
 
         with workers() as each:
+            parts = [self._part(*ends) for ends in pairwise([0, *sizes])]
             each(search, [slice(i, i + QUERIES) for i in range(0, len(x), QUERIES)])
-        return [(torch.from_numpy(distances), torch.from_numpy(nearest)) for distances, nearest in found]
+        return [
+            (torch.from_numpy(distances), torch.from_numpy(nearest)) for distances, nearest in found
+        ]
+
+    def _part(self, first: int, until: int) -> "_Leafed | _Flat":
+        """The bank rows first, ..., until - 1, in the form that is faster to search."""
+        if (first, until) not in self._parts:
+            rows = self.bank.numpy()
+            leafed = _Leafed(self._screen, rows, first, until)
+            few = leafed.opened() <= OPENED
+            self._parts[first, until] = leafed if few else _Flat(rows, first, until)
+        return self._parts[first, until]
 
 
-def _on_device(bank: Tensor, queries: Tensor, k: int, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+class _Leafed:
+    """Some consecutive rows of a bank, in leaves."""
+
+    def __init__(self, screen: Screen, bank: np.ndarray, first: int, until: int) -> None:
+        shadows, squares = screen.shadows(bank[first:until])
+        self._screen, self._bank, self._first, self._until = screen, bank, first, until
+        self._leaves = leaves.grow(shadows[:, :-1], first)
+        self._largest = float(squares.max(initial=0))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self._leaves)
+
+    def opened(self) -> float:
+        """Share of the leaves that are opened for a row of the bank and its nearest other row."""
+        count = len(self._leaves.rows)
+        if count < 4:
+            return 0.0
+        tried = np.linspace(self._first, self._until - 1, TRIED).astype(np.int64)
+        nearest, rows = np.full((TRIED, 2), np.inf), np.full((TRIED, 2), self._until)
+        return self.improve(self._bank[tried], nearest, rows) / TRIED / count
+
+    def improve(self, queries: np.ndarray, nearest: np.ndarray, rows: np.ndarray) -> int:
+        """Bring the (q, k) neighbours of some queries up to date with these bank rows."""
+        from adbench.kernels import search_loops
+
+        shadows, squares = self._screen.shadows(queries)
+        fine = np.ascontiguousarray(shadows[:, :-1])
+        opened: int = search_loops.improve_from_leaves(
+            self._leaves,
+            leaves.coarse(fine),
+            fine,
+            queries,
+            self._bank,
+            self._screen.distance_floors(squares, self._largest),
+            self._screen.distance_gain,
+            nearest,
+            rows,
+        )
+        return opened
+
+
+class _Flat:
+    """Some consecutive rows of a bank, as columns of products."""
+
+    def __init__(self, bank: np.ndarray, first: int, until: int) -> None:
+        self._bank, self._first = bank, first
+        self._screen = Screen(bank[first:until])
+        self._columns, squares = self._screen.shadows(bank[first:until])
+        self._columns[:, -1] = -squares / 2
+        self._largest = float(squares.max())
+
+    @property
+    def nbytes(self) -> int:
+        return self._columns.nbytes
+
+    def improve(self, queries: np.ndarray, nearest: np.ndarray, rows: np.ndarray) -> None:
+        """Bring the (q, k) neighbours of some queries up to date with these bank rows."""
+        from adbench.kernels import search_loops
+
+        shadows, squares = self._screen.shadows(queries)
+        floors = self._screen.floors(squares, self._largest)
+        start, width = 0, 256  # small at first: until k rows are known nothing can be excluded
+        while start < len(self._columns):
+            products = shadows @ self._columns[start : start + width].T
+            search_loops.improve(
+                products,
+                self._first + start,
+                queries,
+                self._bank,
+                floors,
+                self._screen.gain,
+                nearest,
+                rows,
+            )
+            start, width = start + width, min(2 * width, WIDEST)
+
+
+def _on_device(
+    bank: Tensor, queries: Tensor, k: int, sizes: Sequence[int]
+) -> list[tuple[Tensor, Tensor]]:
     """Direct differences with all bank rows, 256 queries at a time."""
     parts = []
     for block in queries.split(QUERIES):
-        distances = torch.cdist(block.to(bank.device), bank[: sizes[-1]], compute_mode="donot_use_mm_for_euclid_dist")
+        distances = torch.cdist(
+            block.to(bank.device), bank[: sizes[-1]], compute_mode="donot_use_mm_for_euclid_dist"
+        )
         ordered = [distances[:, :size].sort(dim=1, stable=True) for size in sizes]
         parts.append([(values[:, :k].cpu(), rows[:, :k].cpu()) for values, rows in ordered])
-    return [(torch.cat([v for v, _ in found]), torch.cat([r for _, r in found])) for found in zip(*parts, strict=True)]
+    return [
+        (torch.cat([v for v, _ in found]), torch.cat([r for _, r in found]))
+        for found in zip(*parts, strict=True)
+    ]

@@ -1,18 +1,17 @@
-"""Products with patches that are stacked from several layers, without stacking them where that can be spared.
+"""Products with patches that are stacked from several layers, without stacking them.
 
-A patch is the concatenation of the layers' vectors at its place; deeper layers are brought to the finest size by a linear
-map of the positions, which commutes with every linear map of the channels.
+A patch is the concatenation of the layers' vectors at its place. Deeper layers are brought to the
+finest size by a linear map of the positions, which commutes with every linear map of the channels.
 """
 
 from collections.abc import Iterable
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, kron
 from torch import Tensor
 
-from adbench import patches
-from adbench.kernels.parallel import workers
+from adbench.kernels import patches
 
 SHORTEST = 1e-12
 """Shorter patches are divided by this where all are to have length 1."""
@@ -21,8 +20,8 @@ SHORTEST = 1e-12
 def project(layers: list[Tensor], axes: Tensor, rule: patches.Rule) -> Tensor:
     """The coordinates of the patches of one image on some axes.
 
-    Each layer meets its rows of ``axes`` at its own resolution, and the results are brought to the finest size and added:
-    for a layer of half the size that is a quarter of the multiply-adds.
+    Each layer meets its rows of ``axes`` at its own resolution. The results are brought to the
+    finest size and added: for a layer of half the size that is a quarter of the multiply-adds.
 
     Args:
         layers: (1, c, p, q) each, finest first.
@@ -44,12 +43,15 @@ def project(layers: list[Tensor], axes: Tensor, rule: patches.Rule) -> Tensor:
     return patches.rows(total)
 
 
-def moments(blocks: Iterable[list[Tensor]], rule: patches.Rule, unit: bool) -> tuple[np.ndarray, np.ndarray]:
+def moments(
+    blocks: Iterable[list[Tensor]], rule: patches.Rule, unit: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Gram matrix and sum of all patches, a block of images at a time, in float64.
 
-    A deeper layer's part of the patches Y is z S, its own positions z (c, p) spread over the finest grid by S (p, h w). Then
-    Y (z S)^T = (Y S^T) z^T, and gathering the patches before the product rather than spreading the positions spares most
-    of the multiply-adds.
+    A deeper layer's part of the patches Y is z S: its own positions z (c, p), spread over the
+    finest grid by S (p, h w). Then Y (z S)^T = (Y S^T) z^T, and gathering the patches before the
+    product saves most of the multiply-adds. Y is interpolated in float64, as S is, so the result is
+    the Gram matrix of one set of patches up to float64, and its zero eigenvalues stay zero.
 
     Args:
         blocks: The layers of some images, (b, c, p, q) each, finest first.
@@ -60,8 +62,9 @@ def moments(blocks: Iterable[list[Tensor]], rule: patches.Rule, unit: bool) -> t
         (d, d) and (d,).
     """
     gram, total = np.zeros((0, 0)), np.zeros(0)
-    spreads: list[csr_array] = []
-    for layers in blocks:
+    spreads: list[csr_array | None] = []
+    for block in blocks:
+        layers = [layer.double() for layer in block]
         y = _rows(patches.stack(layers, rule))  # (b, h w, d)
         if not spreads:
             spreads = [_spread(layer, layers[0], rule) for layer in layers]
@@ -74,19 +77,21 @@ def moments(blocks: Iterable[list[Tensor]], rule: patches.Rule, unit: bool) -> t
         for layer, spread in zip(layers, spreads, strict=True):
             z = _rows(layer)  # (b, p, c)
             start, end = end, end + z.shape[-1]
-            gathered = np.stack([spread @ image[:, :end] for image in y])  # (b, p, end)
+            gathered = y[:, :, :end]  # (b, p, end)
+            if spread is not None:
+                gathered = np.stack([spread @ image for image in gathered])
             gram[:end, start:end] += gathered.reshape(-1, end).T @ z.reshape(-1, z.shape[-1])
     return np.triu(gram) + np.triu(gram, 1).T, total
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b`` of float32 matrices by numpy on one thread: on AMD processors torch's MKL reaches 40% of its rate.
+    """``a @ b`` of float32 matrices by numpy: on AMD processors torch's MKL has 40% of its rate.
 
-    Several threads lose more than they bring here: those of a BLAS go on spinning beside the backbone, and those of torch,
-    which work before and after the product, spin beside threads that share its rows.
+    Callers limit the BLAS to one thread by ``workers(1)`` around all their products. Several
+    threads lose more than they bring here: those of a BLAS go on spinning beside the backbone, and
+    those of torch spin beside threads that share its rows.
     """
-    with workers(1):
-        return torch.from_numpy(a.numpy() @ b.numpy())
+    return torch.from_numpy(a.numpy() @ b.numpy())
 
 
 def lengths(y: np.ndarray) -> np.ndarray:
@@ -96,14 +101,22 @@ def lengths(y: np.ndarray) -> np.ndarray:
 
 
 def _rows(maps: Tensor) -> np.ndarray:
-    """(b, c, p, q) to (b, p q, c) float64."""
-    rows = np.asarray(patches.rows(maps).numpy(), np.float64)
+    """(b, c, p, q) to (b, p q, c)."""
+    rows: np.ndarray = patches.rows(maps).numpy()
     return rows.reshape(len(maps), -1, maps.shape[1])
 
 
-def _spread(layer: Tensor, finest: Tensor, rule: patches.Rule) -> csr_array:
-    """(p, h w): the share of each of a layer's own positions in each position of the finest grid."""
-    p = layer.shape[-2] * layer.shape[-1]
-    unit = torch.eye(p, dtype=torch.float64).reshape(p, 1, *layer.shape[-2:])
-    size = (int(finest.shape[-2]), int(finest.shape[-1]))
-    return csr_array(patches.resize(unit, size, rule).reshape(p, -1).numpy())
+def _spread(layer: Tensor, finest: Tensor, rule: patches.Rule) -> csr_array | None:
+    """(p, h w): the share of each own position of a layer in each position of the finest grid.
+
+    None where these are the same positions.
+    """
+    if layer.shape[-2:] == finest.shape[-2:]:
+        return None
+
+    def along(axis: int) -> csr_array:
+        own, fine = layer.shape[axis], finest.shape[axis]
+        lines = torch.eye(own, dtype=torch.float64).reshape(own, 1, own, 1)
+        return csr_array(patches.resize(lines, (fine, 1), rule).reshape(own, fine).numpy())
+
+    return csr_array(kron(along(-2), along(-1)))  # every rule treats rows and columns apart

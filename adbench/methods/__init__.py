@@ -1,1 +1,1 @@
-"""Anomaly detectors, one dataclass a file; ``configs/method`` holds their presets."""
+"""Anomaly detectors on features, one file each, and the parts that they share."""

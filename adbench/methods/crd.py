@@ -1,260 +1,237 @@
 """CRD: collaborative representation distance (Han & Yan, arXiv 2401.09443, section 3.3).
 
-F (d, n) holds the normal patches as columns. A patch y is represented by all of them under a ridge penalty (eq. 3.7),
+F (d, n) holds the normal patches as columns. A patch y is represented by all of them under a ridge
+penalty, and its score is what that leaves of it:
 
-    rho = argmin |y - F rho|^2 + lambda |rho|^2,
+    rho = argmin |y - F rho|^2 + lambda |rho|^2                                       (equation 3.7)
+    s = |y - F rho|^2                                                                 (equation 3.8)
 
-and its score is what that leaves out (eq. 3.8). With the Gram matrix F F^T = U diag(mu) U^T the score is
+With the Gram matrix F F^T = U diag(mu) U^T the score is a weighted sum of squared coordinates,
 
-    |y - F rho|^2 = sum_i (lambda / (mu_i + lambda))^2 (u_i^T y)^2,
+    s = sum over i of (lambda / (mu_i + lambda))^2 (u_i^T y)^2,
 
-so a fit keeps d axes however large n is, and every lambda is asked of the same axes.
+so a fit keeps d axes however large n is, and one pass over the test images serves every lambda.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import patches
-from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
+from adbench.errors import AdbenchError
+from adbench.features.features import Features
 from adbench.kernels import stacked
-from adbench.memo import Arrays, digest
+from adbench.kernels.finite import require_finite
+from adbench.kernels.residual import Axes, cheapest_rank
+from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.coreset import Coreset, smaller_banks
+from adbench.methods.embedding import BLOCK, PatchEmbedding
+from adbench.methods.method import Scores, require_fitted
 from adbench.methods.patchcore import PatchCore
-from adbench.patches import AnomalyMap
-from adbench.timing import stage
+from adbench.system.parallel import workers
+from adbench.system.settings import STRICT, When
+from adbench.system.stages import stage
 
-BLOCK = 2**22
-"""Values of training patches in float64 at a time: 32 MB."""
-SWEEP = (0.1, 1.0, 3.0, 5.0, 10.0)
-"""The paper's table 3: scored for all of these at once, where the features have a key, a sweep costs one run."""
+GRAM_BLOCK = 32 * 2**20
+"""Bytes of training patches in float64 at a time."""
 
 
 @dataclass(config=STRICT)
 class CRD:
-    """What a ridge regression on the normal patches leaves out of each patch; the largest one is the image's score."""
+    """What a ridge regression on the normal patches leaves of each patch.
+
+    Learned by ``fit``:
+        eigenvalues_: (d,) float64, mu of the Gram matrix, ascending.
+        axes_: (d, d) float32, U with its axes as columns.
+        mean_: (d,) float32, the mean of F, and offset_, its coordinates U^T mean_; zero without
+            ``center``.
+        count_: n, the number of patches in F.
+        shapes_: (c, p, q) of each layer.
+        order_: (n,) int64 rows of the patches in F, where it is a coreset.
+        source_: The source of the features.
+    """
 
     layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
-    """Pyramid levels; the paper's are 2 and 3."""
-    patch: Annotated[int, Field(ge=1)] = 3
-    """Edge of the neighbourhood that is averaged, odd; 1 for none. The paper does not say; 3 is PatchCore's."""
-    pool_padding: bool = True
-    """Whether zeros beyond the map's border count into the average."""
-    upsample: Literal["bilinear", "nearest", "adaptive"] = "bilinear"
-    """How deeper maps reach the finest size."""
+    """Pyramid levels; the paper uses 2 and 3."""
+    embedding: PatchEmbedding = Field(default_factory=PatchEmbedding)
+    """From feature maps to patches. The paper does not say; the default is PatchCore's."""
     normalize: Literal["none", "l2"] = "none"
     """l2 scales every patch to length 1. The paper does not say."""
     center: bool = False
-    """Whether to subtract the mean of the normal patches (after ``normalize``). The paper does not say."""
+    """Whether to subtract the mean of F (after ``normalize``). The paper does not say."""
     bank: Literal["full", "coreset"] = "full"
-    """The columns of F: all normal patches, as in the paper, or a greedy coreset of them."""
-    ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Part of the patches that the coreset keeps."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the projection in which the coreset is selected."""
+    """The columns of F: all normal patches, as in the paper, or a coreset of them."""
+    ratio: Annotated[float, Field(gt=0, le=1), When("has_coreset")] = 0.1
+    """Part of the patches that the coreset keeps; 1.0 keeps all of them."""
+    coreset: Annotated[Coreset, When("selects")] = Field(default_factory=Coreset)
+    """Which of the patches the coreset keeps."""
 
     lambda_: Annotated[float, Field(gt=0)] = 5.0
     """Weight of the ridge penalty; 5 in the paper, whose table 3 goes from 0.1 to 10."""
     lambda_mode: Literal["absolute", "per_sample", "trace"] = "absolute"
-    """The unit of lambda_: 1 (the paper), the number of patches in F, or the mean eigenvalue of the Gram matrix. The
-    last two do not depend on how many images there are, the last not on the scale of the features either."""
+    """The unit of lambda_: 1 (the paper), the number of patches in F, or the mean eigenvalue of the
+    Gram matrix. The last two do not depend on how many images there are, and the last does not
+    depend on the scale of the features either."""
     measure: Literal["residual", "objective"] = "residual"
-    """residual: |y - F rho|^2 (eq. 3.8); objective: the minimum of eq. 3.7 itself, penalty included."""
+    """residual: equation 3.8. objective: the minimum of equation 3.7 itself, with its penalty."""
     power: Literal["squared", "root"] = "squared"
-    """root takes the square root of the measure: the same order of images, another blurred map."""
+    """root takes the square root of the measure, which gives another blurred map."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-6
-    """Relative error allowed to the measure. Axes that hold next to nothing of F are left out where that saves work, as
-    it does when F has far fewer columns than rows; 0 computes all of them."""
+    """Relative error allowed to the measure. Axes that hold next to nothing of F are left out where
+    that saves work, as it does when n is far below d; 0 computes all of them."""
     anomaly_map: AnomalyMap = Field(default_factory=AnomalyMap)
-    """From patch scores to the map."""
+    """From the scores of patches to the map."""
 
     needs_vectors: ClassVar[bool] = False
-    asked: ClassVar[frozenset[str]] = frozenset(
+    score_settings: ClassVar[frozenset[str]] = frozenset(
         {"lambda_", "lambda_mode", "measure", "power", "tolerance", "anomaly_map"}
     )
+    nested: ClassVar[str | None] = None
+    order_ = np.empty(0, np.int64)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.patch % 2 == 0:
-            raise ValueError(f"patch must be odd, got {self.patch}")
-        return self
+    @property
+    def has_coreset(self) -> bool:
+        """The bank is a coreset."""
+        return self.bank == "coreset"
 
-    def fit(self, normal: Features) -> Self:
+    @property
+    def selects(self) -> bool:
+        """The bank is a coreset and the ratio is below 1."""
+        return self.has_coreset and self.ratio < 1
+
+    def fit(self, normal: Features, order: np.ndarray | None = None) -> Self:
         """Decompose the Gram matrix of the normal patches.
 
-        Learns ``eigenvalues_`` (d,) float64, ascending, ``axes_`` (d, d) float32 with their axes as columns, ``mean_``
-        (d,) and its coordinates ``offset_`` (d,), both zero without ``center``, and ``count_``, the patches in F.
+        Args:
+            normal: Features of normal images.
+            order: First picks of the coreset that are known from an earlier fit.
 
         Raises:
             AdbenchError: There is no image, the coreset keeps no patch, or features are not finite.
         """
         if not len(normal):
             raise AdbenchError("CRD.fit: no training images")
-        names = ["patch", "pool_padding", "upsample", "normalize", "center", "bank"]
-        names += ["ratio", "seed"] if self.bank == "coreset" else []
-        settings = {name: getattr(self, name) for name in names}
-        kept = normal.derive("crd", settings, lambda: self._decompose(normal)).arrays
-        self.eigenvalues_ = torch.from_numpy(kept["eigenvalues"])
-        self.axes_, self.mean_, self.offset_ = (torch.from_numpy(kept[name]) for name in ("axes", "mean", "offset"))
-        self.count_ = int(kept["count"][0])
-        self.shapes_ = [tuple(m.shape[1:]) for m in normal.maps]
-        self.key_ = digest({"features": normal.key, **settings}) if normal.key else ""
+        moments = (
+            self._coreset_moments(normal, order) if self.has_coreset else self._moments(normal)
+        )
+        gram, total, self.count_ = moments  # F F^T (d, d), the sum of F (d,), n
+        require_finite(gram, "the products of training features")
+        mean = total / self.count_ if self.center else np.zeros_like(total)
+        eigenvalues, axes = np.linalg.eigh(gram - self.count_ * np.outer(mean, mean))
+        self.eigenvalues_ = torch.from_numpy(eigenvalues.clip(min=0))
+        self.axes_ = torch.from_numpy(axes.astype(np.float32))
+        self.mean_ = torch.from_numpy(mean.astype(np.float32))
+        self.offset_ = torch.from_numpy((mean @ axes).astype(np.float32))
+        channels = self.embedding.channels(normal)
+        self.shapes_ = [(c, *m.shape[-2:]) for c, m in zip(channels, normal.maps, strict=True)]
         self.source_ = normal.source
         return self
 
     def score(self, test: Features) -> Scores:
-        """Score each patch (eq. 3.8). The image's score is the largest, taken before upsampling and blur."""
-        scores = self._patch_scores(test)
-        with stage("map"):
-            return Scores(scores.flatten(1).amax(1), self.anomaly_map(scores, test.size))
+        """Score each patch. The image's score is the largest, before upsampling and blur."""
+        return self.score_all(test, [self])[0]
 
-    def image_scores(self, test: Features) -> Tensor:
-        """(n,) image scores without the maps."""
-        return self._patch_scores(test).flatten(1).amax(1)
+    def score_all(
+        self, test: Features, variants: Sequence[Self], maps: bool = True
+    ) -> list[Scores]:
+        """``score`` of copies with other score settings, from one pass over the images.
+
+        The images go one by one, so that none depends on the others.
+        """
+        require_fitted(self, test)
+        unit, rule = self.normalize == "l2", self.embedding.upsample
+        axes = Axes(self.axes_, self.mean_, self.offset_, unit, self.center, rule)
+        weights = [v._weights() for v in variants]  # (d,) each
+        ranks = [v._plan()[0] for v in variants]
+        h, w = test.grid
+        scores = torch.empty(len(variants), len(test), h * w)
+        with workers(1):
+            for i in range(len(test)):
+                with stage("embed"):
+                    layers = self.embedding.layers(test[i : i + 1])
+                with stage("distance"):
+                    found = {rank: axes.squares(layers, rank) for rank in set(ranks)}
+                    for j, rank in enumerate(ranks):  # the sum over the axes of equation 3.8
+                        squares, rest = found[rank]  # (h w, rank), (h w,)
+                        weight = weights[j][len(weights[j]) - rank :].float()
+                        scores[j, i] = stacked.product(squares, weight) + rest
+        scores = scores.reshape(len(variants), len(test), h, w)
+        return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+
+    def selection(self) -> dict[str, Any] | None:
+        """What the order of the coreset's picks follows from beside the features."""
+        return self.coreset.selection(self.embedding) if self.selects else None
 
     def multiply_adds(self) -> int:
-        """Multiply-adds per patch of the distance stage as it is done here; the paper's one product takes d * d."""
-        positions = self.shapes_[0][1] * self.shapes_[0][2]
-        return self._plan(self._weights(self.lambda_))[1] // positions
+        """Multiply-adds per patch of the distance stage; one product with M (d, d) takes d * d."""
+        positions: int = self.shapes_[0][1] * self.shapes_[0][2]
+        return self._plan()[1] // positions
 
     def memory(self, normal: Features, test: int) -> int:
-        """Bytes at the peak of fit or score; see ``adbench.memory``."""
-        d = sum(int(m.shape[1]) for m in normal.maps)
-        h, w = normal.maps[0].shape[-2:]
+        """Bytes at the peak of fit or score."""
+        d, (h, w) = sum(self.embedding.channels(normal)), normal.grid
         gram = 8 * 6 * d * d  # with its copies and the workspace of the decomposition
-        block = 8 * 4 * max(BLOCK, h * w * d)
-        measures = 4 * (len(SWEEP) + 1) * max(test, len(normal)) * h * w
+        block = 4 * max(GRAM_BLOCK, 8 * h * w * d)
+        scores = 4 * 2 * max(test, len(normal)) * h * w
         maps = 4 * test * normal.size[0] * normal.size[1]
-        bank = self.nearest_neighbor(self.ratio).memory(normal, 0) if self.bank == "coreset" else 0
-        return max(gram + block, bank, 4 * d * d + block + 3 * (measures + maps))
+        bank = 0
+        if self.has_coreset:
+            size = max(1, int(self.ratio * self.embedding.count(normal)))
+            bank = 4 * BLOCK + self.coreset.memory(self.embedding, normal, size) * self.selects
+            gram += 12 * size * d
+        return max(gram + block, bank, 4 * d * d + block + 3 * (scores + maps))
 
     def lighter(self) -> Iterator[dict[str, Any]]:
         """Smaller coresets, where F is one; the decomposition does not grow with the images."""
-        if self.bank == "coreset":
-            yield from self.nearest_neighbor(self.ratio).lighter()
+        if self.has_coreset:
+            yield from smaller_banks(self.ratio)
 
-    def rivals(self) -> dict[str, PatchCore]:
-        """What the paper's figure 3 times beside it: nearest neighbour on a coreset of the same patches."""
-        return {"nearest neighbour, 1% coreset": self.nearest_neighbor(ratio=0.01)}
-
-    def nearest_neighbor(self, ratio: float) -> PatchCore:
-        """Nearest neighbour on a greedy coreset of the same patches, to be fitted."""
-        return PatchCore(
-            layers=self.layers,
-            patch=self.patch,
-            pool_padding=self.pool_padding,
-            upsample=self.upsample,
-            ratio=ratio,
-            seed=self.seed,
+    def rivals(self) -> dict[str, Any]:
+        """What the paper's figure 3 times beside it: the nearest of a coreset of the patches."""
+        rival = PatchCore(
+            layers=self.layers, ratio=0.01, embedding=self.embedding, coreset=self.coreset
         )
-
-    def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
-        return [patches.pool(m, self.patch, self.pool_padding) for m in maps]
-
-    # Fit
-
-    def _decompose(self, normal: Features) -> Arrays:
-        gram, total, count = self._coreset_moments(normal) if self.bank == "coreset" else self._moments(normal)
-        require_finite(gram, "the products of training features")
-        mean = total / count if self.center else np.zeros_like(total)
-        eigenvalues, axes = np.linalg.eigh(gram - count * np.outer(mean, mean))
-        return {
-            "eigenvalues": eigenvalues.clip(min=0),
-            "axes": axes.astype(np.float32),
-            "mean": mean.astype(np.float32),
-            "offset": (mean @ axes).astype(np.float32),
-            "count": np.array([count]),
-        }
+        return {"nearest neighbour, 1% coreset": rival}
 
     def _moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
-        """Gram matrix (d, d), sum (d,) and number of all patches.
+        """F F^T (d, d), the sum of F (d,) and n, of all patches.
 
-        In float64, because eigenvalues lie on both sides of lambda by many powers of ten: products in float32 put
-        scores off by up to 2e-3.
+        In float64, because eigenvalues lie on both sides of lambda by many powers of ten: products
+        in float32 put scores off by up to 2e-3.
         """
-        h, w = normal.maps[0].shape[-2:]
-        images = max(1, BLOCK // (h * w * sum(m.shape[1] for m in normal.maps)))
-        blocks = (self._pooled(normal[i : i + images].maps) for i in range(0, len(normal), images))
-        return *stacked.moments(blocks, self.upsample, unit=self.normalize == "l2"), len(normal) * h * w
+        count, d = self.embedding.count(normal), sum(self.embedding.channels(normal))
+        blocks = normal.blocks(GRAM_BLOCK, 8 * count // len(normal) * d)
+        layers = (self.embedding.layers(block) for block in blocks)
+        unit = self.normalize == "l2"
+        return *stacked.moments(layers, self.embedding.upsample, unit), count
 
-    def _coreset_moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
-        y = self.nearest_neighbor(self.ratio).fit(normal).bank_.double().numpy()  # (m, d)
+    def _coreset_moments(
+        self, normal: Features, order: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        self.order_ = self.coreset.rows(self.embedding, normal, self.ratio, order)
+        y = self.embedding.rows(normal, self.order_).double().numpy()  # (n, d)
         if self.normalize == "l2":
             y = y / stacked.lengths(y)
         return y.T @ y, y.sum(0), len(y)
 
-    # Score
-
-    def _patch_scores(self, test: Features) -> Tensor:
-        """(n, h, w) float32. Those of other lambdas cost next to nothing more and are kept with the features."""
-        require_fitted(self, test)
-        wanted = str(self.lambda_)
-        settings = {"fit": self.key_, "mode": self.lambda_mode, "measure": self.measure, "tolerance": self.tolerance}
-        swept = [self.lambda_, *(value for value in SWEEP if value != self.lambda_)]
-        scores = torch.from_numpy(
-            test.derive(
-                "crd_scores",
-                settings,
-                compute=lambda: self._measure(test, swept),
-                extend=lambda known: None if wanted in known else known | self._measure(test, [self.lambda_]),
-            ).arrays[wanted]
-            if self.key_ and test.key
-            else self._measure(test, [self.lambda_])[wanted]
-        )
-        return scores.sqrt() if self.power == "root" else scores
-
-    def _measure(self, test: Features, lambdas: list[float]) -> Arrays:
-        """(n, h, w) float32 measures by lambda; images go one by one, so that none depends on the others."""
-        weights = torch.stack([self._weights(value) for value in lambdas], dim=1)  # (d, lambdas)
-        rank, _ = self._plan(weights.amin(dim=1))
-        used = weights[len(weights) - rank :].float()
-        _, h, w = self.shapes_[0]
-        measures = np.empty((len(lambdas), len(test), h, w), np.float32)
-        for i in range(len(test)):
-            with stage("embed"):
-                layers = self._pooled(test[i : i + 1].maps)
-            with stage("distance"):
-                squares, rest = self._coordinates(layers, rank)
-                measure = stacked.product(squares, used) + rest[:, None]  # (h w, lambdas)
-            measures[:, i] = measure.T.reshape(-1, h, w).numpy()
-        require_finite(measures, "patch scores")
-        return {str(value): measure for value, measure in zip(lambdas, measures, strict=True)}
-
-    def _weights(self, lambda_: float) -> Tensor:
-        """(d,) float64, descending from at most 1: how much a patch's squared coordinate on each axis counts."""
-        unit = {"absolute": 1.0, "per_sample": float(self.count_), "trace": float(self.eigenvalues_.mean())}
-        ridge = lambda_ * unit[self.lambda_mode]
+    def _weights(self) -> Tensor:
+        """(d,) float64, descending from at most 1: (lambda / (mu_i + lambda))^2 in equation 3.8."""
+        mean = float(self.eigenvalues_.mean())
+        unit = {"absolute": 1.0, "per_sample": float(self.count_), "trace": mean}
+        ridge = self.lambda_ * unit[self.lambda_mode]
         shrink = ridge / (self.eigenvalues_ + ridge)
         return shrink**2 if self.measure == "residual" else shrink
 
-    def _plan(self, weights: Tensor) -> tuple[int, int]:
-        """How many axes to compute, the last ones, and the multiply-adds per image.
+    def _plan(self) -> tuple[int, int]:
+        return cheapest_rank(self._weights(), self.shapes_, self.tolerance)
 
-        An axis that is left out counts with weight 1. It is left out where its weight is at least 1 - tolerance, so a
-        score is never too low, nor too high by more than a factor 1 / (1 - tolerance), whatever the patch.
-        """
-        (_, h, w), d = self.shapes_[0], len(weights)
-        rank = int((weights < 1 - self.tolerance).sum())
-        all_axes, few_axes = d * sum(c * p * q for c, p, q in self.shapes_), 2 * rank * d * h * w
-        return (rank, few_axes) if few_axes < all_axes else (d, all_axes)
-
-    def _coordinates(self, layers: list[Tensor], rank: int) -> tuple[Tensor, Tensor]:
-        """(h w, rank) squared coordinates of the patches on the last axes, and (h w,) squared lengths of the rest."""
-        if rank == len(self.axes_):
-            y = self._standardise(stacked.project(layers, self.axes_, self.upsample), self.offset_)
-            return y.square_(), y.new_zeros(len(y))
-        axes = self.axes_[:, len(self.axes_) - rank :]
-        y = self._standardise(patches.rows(patches.stack(layers, self.upsample)), self.mean_)  # (h w, d)
-        coordinates = stacked.product(y, axes)
-        rest = y - stacked.product(coordinates, axes.T)  # a difference of squared lengths instead would cancel
-        return coordinates.square_(), rest.square_().sum(dim=1)
-
-    def _standardise(self, y: Tensor, mean: Tensor) -> Tensor:
-        """As in the fit, for patches or for their coordinates on all axes, whose lengths are the same."""
-        if self.normalize == "l2":
-            y = y / y.norm(dim=1, keepdim=True).clamp_min(stacked.SHORTEST)
-        return y - mean if self.center else y
+    def _scores(self, scores: Tensor, size: tuple[int, int], maps: bool) -> Scores:
+        require_finite(scores, "patch scores")
+        scores = scores.sqrt() if self.power == "root" else scores  # (n, h, w)
+        with stage("map"):
+            made = self.anomaly_map(scores, size) if maps else None
+        return Scores(scores.flatten(1).amax(1), made)

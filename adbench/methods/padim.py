@@ -1,250 +1,209 @@
-"""PaDiM and PaDiM-JL: a Gaussian of normal features per patch position (Defard et al., ICPR 2020, arXiv 2011.08785)."""
+"""PaDiM and PaDiM-JL: a Gaussian per patch position (Defard et al., arXiv 2011.08785)."""
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
-from adbench import machine, patches
-from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
-from adbench.kernels import projection
-from adbench.kernels.blockwise import READ, Part, Referred, Stored
-from adbench.kernels.cholesky import PANEL, Factors
-from adbench.kernels.mahalanobis import WORKSPACE, Dual, Primal, factor_all, squared_distances
-from adbench.kernels.parallel import workers
-from adbench.patches import AnomalyMap
-from adbench.timing import stage
+from adbench.errors import AdbenchError, ImpossibleError
+from adbench.features.features import Features
+from adbench.kernels.finite import require_finite
+from adbench.kernels.gaussian_field import Form, GaussianField
+from adbench.kernels.reduction import Reduction, draw
+from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.method import Scores, require_fitted, state_of
+from adbench.system.settings import STRICT, When
+from adbench.system.stages import stage
 
-CHUNK = 256 * 1024**2
-"""Bytes of reduced values that are made at a time."""
+DIMS, CHANNELS = 550, 1792
+"""What the paper keeps of how many for WideResNet50 (section IV-A)."""
 STATE = 1536 * 1024**2
-"""Bytes up to which ``reduction=none`` copies the training values and keeps the factors, where half of what is free holds
-them. Beyond, the fitted state refers to the feature maps and every ``score`` factors anew: seconds more per call, little
-memory besides the maps, the same numbers."""
+"""Bytes up to which ``reduction=none`` copies the training values and keeps the factors.
+
+Beyond it, the learned state refers to the feature maps, and every ``score`` makes the factors anew:
+that costs seconds per call and little memory besides the maps, and gives the same numbers.
+"""
 
 
 @dataclass(config=STRICT)
 class PaDiM:
-    """Mahalanobis distance of each patch to the normal patches at its own position."""
+    """Mahalanobis distance of each patch to the normal patches at its own position.
+
+    Learned state:
+        shapes_: (c, h, w) of each layer, finest first.
+        reduction_: For each layer, the (c',) int64 channels that are kept, or the (c, d) float32
+            matrix that projects it.
+        mean_: For each layer, the (c', h w) float32 mean of the channels that are kept.
+        form_: What ``values_`` holds.
+        values_: ``covariances``: one (positions, d (d + 1) / 2) float64 array of lower triangles,
+            without the ridge. ``rows``: (h w, N, c') float32 training values less their mean, for
+            each layer, or (positions, N, d) where layers are projected. ``maps``: the training
+            maps, (N, c, h, w) for each layer.
+        source_: Source of the features.
+    """
 
     layers: list[int] = Field(default_factory=lambda: [1, 2, 3], min_length=1)
-    """Pyramid levels; 1, 2 and 3 in the paper. Deeper maps are copied blockwise to the finest resolution."""
+    """Pyramid levels: 1, 2 and 3 in the paper. Deeper maps are copied blockwise to the finest."""
     reduction: Literal["select", "gaussian", "orthonormal", "sparse", "none"] = "select"
-    """select: a random choice of channels (the paper, section III-B); gaussian, orthonormal, sparse: a random
-    projection, the same at all positions (PaDiM-JL); none: all channels."""
-    dims: Annotated[int, Field(ge=1)] | None = None
-    """Dimensions left: in the paper 100 of 448 for ResNet18, 550 of 1792 for WideResNet50; null: the latter's share."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the choice or the projection."""
+    """How channels are reduced. ``select`` is a random choice of channels (the paper, section
+    III-B). ``gaussian``, ``orthonormal`` and ``sparse`` are random projections, the same at all
+    positions (PaDiM-JL). ``none`` keeps all channels."""
+    dims: Annotated[Annotated[int, Field(ge=1)] | None, When("reduces")] = None
+    """Dimensions left: in the paper 100 of 448 for ResNet18 and 550 of 1792 for WideResNet50; null
+    keeps the share of the latter."""
+    seed: Annotated[int, Field(ge=0), When("reduces")] = 0
+    """Seed of the choice or the projection."""
     solver: Literal["auto", "primal", "dual"] = "auto"
-    """primal: d x d covariances; dual: the n x n form of the same distances; auto: primal where dims <= images."""
+    """``primal`` solves with d x d covariances, ``dual`` with N x N matrices; the distances are the
+    same. ``auto`` is primal where there are at most as many dimensions as images."""
     ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
-    """Added to the diagonal of every covariance: 0.01 in the paper (equation 1), 0.04 in ind_knn_ad."""
+    """Added to the diagonal of every covariance: 0.01 in the paper (equation 1), 0.04 in
+    ind_knn_ad."""
     ridge_scale: Literal["absolute", "trace"] = "absolute"
-    """trace: times the mean variance of a dimension over all positions, so that a ridge means the same for every
-    reduction: projected from D to m dimensions, a dimension has D / m times the variance of a selected one."""
+    """``trace`` multiplies the ridge by the mean variance of a dimension over all positions. Then a
+    ridge means the same for every reduction: a dimension projected from D to d dimensions has D / d
+    times the variance of a selected one."""
     image_score: Literal["blurred", "raw"] = "blurred"
-    """The largest value of the anomaly map (the paper) or of the patch distances (ind_knn_ad)."""
+    """Largest value of the anomaly map (the paper) or of the patch distances (ind_knn_ad)."""
     anomaly_map: AnomalyMap = Field(default_factory=AnomalyMap)
-    """From patch distances to the map; the paper upsamples bicubically, public code bilinearly."""
+    """From patch distances to the map. The paper upsamples bicubically, public code bilinearly."""
 
     needs_vectors: ClassVar[bool] = False
-    asked: ClassVar[frozenset[str]] = frozenset({"ridge", "ridge_scale", "image_score", "anomaly_map"})
+    score_settings: ClassVar[frozenset[str]] = frozenset(
+        {"ridge", "ridge_scale", "image_score", "anomaly_map"}
+    )
+    nested: ClassVar[str | None] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.reduction == "none" and self.dims is not None:
-            raise ValueError(f"dims {self.dims} contradicts reduction=none, which keeps all channels; set dims to null")
+            raise ValueError(
+                f"dims {self.dims} contradicts reduction=none, which keeps all channels; "
+                "set dims to null"
+            )
         return self
 
+    @property
+    def reduces(self) -> bool:
+        """Channels are reduced."""
+        return self.reduction != "none"
+
     def fit(self, normal: Features) -> Self:
-        """Estimate the mean and the covariance at each position, over the images.
+        """Estimate mu and Sigma of every position over the N normal images (equation 1).
+
+        With x the reduced features of a position,
+        Sigma = sum (x - mu) (x - mu)' / (N - 1) + ridge I.
 
         Raises:
-            AdbenchError: Fewer than 2 images, more dims than channels, features that are not finite, or a ridge too
-                small to invert a covariance.
+            AdbenchError: There are fewer than 2 images, features are not finite, or the ridge is
+                too small to invert a covariance.
+            ImpossibleError: There are more dims than channels.
         """
-        self.source_: str | None = None  # a fit that fails leaves nothing to score with
-        n = len(normal)
-        if n < 2:
-            raise AdbenchError(f"a covariance needs at least 2 normal images, got {n}")
-        dims = self._draw(normal)
-        self.mean_: list[np.ndarray] = []  # (c, cells) per layer
-        for m, used in zip(normal.maps, self.channels_, strict=True):
-            self.mean_.append(m.mean(dim=0).flatten(1).numpy()[used])
-            normal.evict()
-        for mean in self.mean_:
-            require_finite(mean, "means of the normal features")
-        self.gaussians_: Primal | Dual
-        if self.solver == "primal" or (self.solver == "auto" and dims <= n):
-            self.refers_ = False
-            self.gaussians_ = Primal(self._chunks(normal), self._block())
-        else:
-            self.refers_ = self._refers(normal)
-            values = self._referred if self.refers_ else self._copied
-            self.gaussians_ = Dual(values(normal.maps, normal.evict), self._block())
-        self.factors_: tuple[float, list[Factors]] | None = None
-        self._factors()
+        for name in [*state_of(self), "gaussians"]:  # a fit that fails leaves nothing to score with
+            vars(self).pop(name, None)
+        if len(normal) < 2:
+            raise AdbenchError(f"a covariance needs at least 2 normal images, got {len(normal)}")
+        reduction = self._reduction(normal)
+        form = self._form(normal, reduction)
+        # mu and sum (x - mu) (x - mu)' / (N - 1), or the training values that give it
+        field = self.gaussians = GaussianField.fit(normal.maps, reduction, form, normal.evict)
+        self.shapes_, self.reduction_ = reduction.shapes, reduction.layers
+        self.mean_, self.form_, self.values_ = field.mean, field.form, field.values
+        field.factor(self._ridge())  # Sigma adds ridge I; one that is too small is refused here
         self.source_ = normal.source
         return self
 
     def score(self, test: Features) -> Scores:
-        """Distance of each patch to the Gaussian at its position (equation 2).
+        """Distance sqrt((x - mu)' Sigma^-1 (x - mu)) at every position (equation 2).
 
         Raises:
-            NotFittedError: Before ``fit``.
-            AdbenchError: Features of another source or shape than the fitted ones, or not finite.
+            NotFittedError: ``fit`` was not called.
+            AdbenchError: Features have another source or shape than the fitted ones, or they are
+                not finite.
         """
         require_fitted(self, test)
-        shapes = [tuple(m.shape[1:]) for m in test.maps]
-        if shapes != self.shapes_:
+        if (shapes := _shapes(test)) != self.shapes_:
             raise AdbenchError(
-                f"PaDiM was fitted on maps of (c, h, w) {self.shapes_} and cannot score maps of {shapes}"
+                f"PaDiM was fitted on maps of (c, h, w) {self.shapes_} and cannot score maps of "
+                f"{shapes}"
             )
         for m in test.maps:
             require_finite(m, "test features")
         with stage("distance"):
-            ridge, factors = self._factors()
-            chunks = self._chunks(test)
-            together = [list(chunks)] if factors is None else ([chunk] for chunk in chunks)
-            squared = [squared_distances(self.gaussians_, ridge, group, factors) for group in together]
-            distances = torch.from_numpy(np.sqrt(np.concatenate(squared, axis=1).T)).reshape(-1, *self.shapes_[0][1:])
+            squared = self.gaussians.squared_distances(test.maps, self._ridge(), test.evict)
+            distances = torch.from_numpy(np.sqrt(squared))  # (n, h, w)
         with stage("map"):
             maps = self.anomaly_map(distances, test.size)
-        return Scores((maps if self.image_score == "blurred" else distances).amax(dim=(1, 2)), maps)
+        scored = maps if self.image_score == "blurred" else distances
+        return Scores(scored.amax(dim=(1, 2)), maps)
+
+    @cached_property
+    def gaussians(self) -> GaussianField:
+        """What scores: the learned state and, for the last ridge, the factors of Sigma.
+
+        Copies that differ in score settings share it.
+        """
+        reduction = Reduction(self.shapes_, self.reduction_)
+        return GaussianField(reduction, self.mean_, self.form_, self.values_)
+
+    @property
+    def notes_(self) -> list[str]:
+        """For the record: how many dimensions a share of the channels came to."""
+        total = sum(c for c, _, _ in self.shapes_)
+        if not self.reduces or self.dims is not None or total == CHANNELS:
+            return []
+        share = "the share that the paper keeps of WideResNet50's"
+        return [f"dims {self._dims(total)} of {total} channels, {share}"]
 
     def memory(self, normal: Features, test: int) -> int:
-        """Bytes at the peak of fit or score; see ``adbench.memory``."""
-        probe, n = copy.copy(self), len(normal)
-        dims = probe._draw(normal)
-        values = sum(cells * c for cells, c in probe._reduced_shapes())  # of an image
-        positions = len(probe.cells_[0])
-        primal = self.solver == "primal" or (self.solver == "auto" and dims <= n)
-        order = dims if primal else n
-        factors = 4 * positions * order * (order + PANEL) // 2
-        if primal:
-            state = 4 * positions * dims * (dims + 1) + factors
-        else:
-            state = WORKSPACE if probe._refers(normal) else 4 * n * values + factors
-        chunk = max(1, CHUNK // (4 * values))
-        copied, scored = min(max(n, test), chunk), min(test, chunk)  # images at a time
-        rows = probe._block() * max(3 * scored * (n + dims), 3 * min(n, chunk) * dims if primal else 0)  # of a thread
-        maps = test * (positions + normal.size[0] * normal.size[1])
-        return state + 4 * (2 * copied * values + torch.get_num_threads() * (rows + 6 * order**2) + 3 * maps)
+        """Bytes at the peak of a fit to ``normal`` or of a score of ``test`` images after it."""
+        reduction = self._reduction(normal)
+        form = self._form(normal, reduction)
+        maps = test * (reduction.positions + normal.size[0] * normal.size[1])
+        return GaussianField.bytes(reduction, form, len(normal), test) + 12 * maps
 
     def lighter(self) -> Iterator[dict[str, Any]]:
         """Fewer dimensions."""
-        selected = {"reduction": "select"} if self.reduction == "none" else {}
-        yield from ({**selected, "dims": dims} for dims in (550, 200, 100, 50) if dims < (self.dims or 551))
+        selected = {} if self.reduces else {"reduction": "select"}
+        fewer = (dims for dims in (550, 200, 100, 50) if dims < (self.dims or 551))
+        yield from ({**selected, "dims": dims} for dims in fewer)
 
-    def _draw(self, normal: Features) -> int:
-        """Choose the channels or draw the projection; returns the number of dimensions left."""
-        self.shapes_ = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in normal.maps]
-        self.cells_ = self._cells()
-        counts = [shape[0] for shape in self.shapes_]
-        total = sum(counts)
-        self.notes_: list[str] = []
-        self.channels_ = [np.arange(count) for count in counts]
-        self.matrices_: list[np.ndarray] = []  # (c, dims) per layer
-        if self.reduction == "none":
-            return total
-        dims = self.dims or max(1, round(total * 550 / 1792))
+    def _reduction(self, normal: Features) -> Reduction:
+        total = sum(normal.channels)
+        dims = self._dims(total) if self.reduces else total
         if dims > total:
-            raise AdbenchError(
-                f"dims {dims} is more than the {total} channels of layers {self.layers}; use at most {total}, or null"
+            raise ImpossibleError(
+                f"dims {dims} is more than the {total} channels of layers {self.layers}; "
+                f"use at most {total}, or null"
             )
-        if self.dims is None and total != 1792:
-            self.notes_.append(f"dims {dims} of {total} channels, the share that the paper keeps of WideResNet50's")
-        if self.reduction == "select":
-            chosen = projection.select(total, dims, self.seed).numpy()
-            bounds = np.cumsum([0, *counts]).tolist()
-            self.channels_ = [chosen[(chosen >= start) & (chosen < stop)] - start for start, stop in pairwise(bounds)]
-        else:
-            draw = {"gaussian": projection.gaussian, "orthonormal": projection.orthonormal, "sparse": projection.sparse}
-            self.matrices_ = np.split(draw[self.reduction](total, dims, self.seed).numpy(), np.cumsum(counts)[:-1])
-        return dims
+        return Reduction(_shapes(normal), draw(self.reduction, normal.channels, dims, self.seed))
 
-    def _reduce(self, image: Sequence[Tensor]) -> list[np.ndarray]:
-        """Centred values of one image: (cells, c) per layer, or one (positions, dims) where they are projected.
+    def _dims(self, total: int) -> int:
+        return self.dims or max(1, round(total * DIMS / CHANNELS))
 
-        Choosing and projecting channels commutes with copying cells, so each layer is reduced at its own resolution and
-        the map of all channels at the finest one is never made.
-        """
-        centred = [
-            (layer.flatten(1).numpy()[used] - mean).T
-            for layer, used, mean in zip(image, self.channels_, self.mean_, strict=True)
-        ]
-        if not self.matrices_:
-            return centred
-        total = centred[0] @ self.matrices_[0]
-        for values, matrix, cell in zip(centred[1:], self.matrices_[1:], self.cells_[1:], strict=True):
-            total += np.take(values @ matrix, cell, axis=0)
-        return [total]
+    def _form(self, normal: Features, reduction: Reduction) -> Form:
+        n = len(normal)
+        if self.solver == "primal" or (self.solver == "auto" and reduction.dims <= n):
+            return "covariances"
+        copied = sum(m.nbytes for m in normal.maps) + 2 * reduction.positions * n**2
+        return "rows" if self.reduces or copied <= STATE else "maps"
 
-    def _copied(self, maps: Sequence[Tensor], evict: Callable[[], None]) -> list[Part]:
-        """Reduced values of some images, cell by cell; ``evict`` is called when some were read."""
-        values = [np.empty((cells, len(maps[0]), c), np.float32) for cells, c in self._reduced_shapes()]
+    def _ridge(self) -> float:
+        """What is added to the diagonals."""
+        if self.ridge_scale == "absolute":
+            return self.ridge
+        if (variance := self.gaussians.variance) == 0:
+            raise AdbenchError(
+                "the normal images are all equal: ridge_scale=trace gives no ridge; "
+                "set it to absolute"
+            )
+        return self.ridge * variance
 
-        def copy(i: int) -> None:
-            for out, reduced in zip(values, self._reduce([m[i] for m in maps]), strict=True):
-                out[:, i] = reduced
-            if i % READ == READ - 1:
-                evict()
 
-        with workers() as each:
-            each(copy, range(len(maps[0])))
-        return [Stored(out, cell) for out, cell in zip(values, self.cells_, strict=False)]
-
-    def _referred(self, maps: Sequence[Tensor], evict: Callable[[], None]) -> list[Part]:
-        """The same values for ``reduction=none``, left where they are."""
-        flat = [m.flatten(2).numpy() for m in maps]
-        return [Referred(m, mean, cell, evict) for m, mean, cell in zip(flat, self.mean_, self.cells_, strict=True)]
-
-    def _refers(self, normal: Features) -> bool:
-        factors = 2 * normal.maps[0][0, 0].numel() * len(normal) ** 2  # bytes, as triangles
-        state = sum(m.nbytes for m in normal.maps) + factors
-        return self.reduction == "none" and state > min(STATE, machine.free_memory() // 2)
-
-    def _chunks(self, features: Features) -> Iterator[list[Part]]:
-        """Values of all images, some at a time."""
-        values = self._referred if self.refers_ else self._copied
-        step = max(1, CHUNK // sum(4 * cells * c for cells, c in self._reduced_shapes()))
-        for first in range(0, len(features), step):
-            yield values([m[first : first + step] for m in features.maps], features.evict)
-
-    def _reduced_shapes(self) -> list[tuple[int, int]]:
-        """Cells and dimensions of each part."""
-        cells = [h * w for _, h, w in self.shapes_]
-        if self.matrices_:
-            return [(cells[0], self.matrices_[0].shape[1])]
-        return [(count, len(used)) for count, used in zip(cells, self.channels_, strict=True)]
-
-    def _cells(self) -> list[np.ndarray]:
-        """(positions,) per layer: the cell that each position of the finest layer copies."""
-        finest = self.shapes_[0][1:]
-        numbers = [torch.arange(h * w, dtype=torch.float32).reshape(1, 1, h, w) for _, h, w in self.shapes_]
-        return [patches.resize(grid, finest, "nearest").flatten().long().numpy() for grid in numbers]
-
-    def _block(self) -> int:
-        """Positions worked on at a time: rows that share no cell with the next ones, or few where nothing is shared."""
-        _, h, w = self.shapes_[0]
-        shared = 1 if self.matrices_ else h // min(shape[1] for shape in self.shapes_)
-        return w * shared if shared > 1 else 32
-
-    def _factors(self) -> tuple[float, list[Factors] | None]:
-        """The ridge as it is added, and the factors for it, which are kept until another ridge is asked for."""
-        ridge = self.ridge * (self.gaussians_.variance if self.ridge_scale == "trace" else 1.0)
-        if ridge == 0:
-            raise AdbenchError("the normal images are all equal: ridge_scale=trace gives no ridge; set it to absolute")
-        if self.refers_:
-            return ridge, None
-        if self.factors_ is None or self.factors_[0] != ridge:
-            self.factors_ = None  # frees the old ones before the new ones are made
-            self.factors_ = (ridge, factor_all(self.gaussians_, ridge))
-        return self.factors_
+def _shapes(features: Features) -> list[list[int]]:
+    """(c, h, w) of each layer."""
+    return [[int(edge) for edge in m.shape[1:]] for m in features.maps]

@@ -1,8 +1,9 @@
-"""SPADE: the nearest normal images, and correspondences with their positions (Cohen & Hoshen, arXiv 2005.02357)."""
+"""SPADE: the nearest normal images and positions in them (Cohen & Hoshen, arXiv 2005.02357)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -11,56 +12,109 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench import patches
-from adbench.core import STRICT, AdbenchError, Features, Scores, require_finite, require_fitted
+from adbench.errors import AdbenchError
+from adbench.features.features import Features
+from adbench.kernels import patches
+from adbench.kernels.finite import require_finite
 from adbench.kernels.gallery import Each, Gallery
-from adbench.kernels.parallel import workers
-from adbench.patches import AnomalyMap
-from adbench.timing import stage
+from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.method import Scores, require_fitted, state_of
+from adbench.system.parallel import threads, workers
+from adbench.system.settings import STRICT
+from adbench.system.stages import stage
 
 
 @dataclass(config=STRICT)
 class SPADE:
-    """Distance of an image to the K nearest normal images, and of each position to the nearest position in them."""
+    """Distance of an image to the K nearest normal images, and of its positions to theirs.
+
+    Learned state:
+        vectors_: (N, d) float32 pooled vectors of the normal images.
+        maps_: (N, c, h, w) float32 maps of the normal images for each layer, not copied.
+        source_: Source of the features.
+    """
 
     layers: list[int] = Field(default_factory=lambda: [1, 2, 3], min_length=1)
     """Pyramid levels of the map; 1, 2 and 3 in the paper."""
     k: Annotated[int, Field(ge=1)] = 50
-    """K, normal images: 50 in the paper and ind_knn_ad, 5 in SPADE-pytorch. Cut to as many as there are."""
+    """K, the number of normal images: 50 in the paper and ind_knn_ad, 5 in SPADE-pytorch. It is cut
+    to the number of training images."""
     kappa: Annotated[int, Field(ge=1)] = 1
-    """Number of positions whose distances are averaged; 1 in the paper."""
+    """Number of nearest positions whose distances are averaged; 1 in the paper."""
     gallery: Literal["all_positions", "same_position"] = "all_positions"
-    """What a position is compared with in those images: all positions (the paper), or the one at the same place."""
+    """What a position is compared with in the K images: all positions (the paper), or the one at
+    the same place."""
     merge: Literal["mean", "sum", "concat"] = "mean"
-    """mean, sum: each layer is compared on its own, and the upsampled distances are merged. concat: layers are stacked
-    at the finest size, so that they all correspond to the same position."""
+    """``mean`` and ``sum`` compare each layer on its own and merge the upsampled distances.
+    ``concat`` stacks the layers at the finest size, so that all of them correspond to the same
+    position."""
     distance: Literal["root", "squared"] = "root"
-    """Of images and positions; root is the Euclidean one, as in SPADE-pytorch and ind_knn_ad."""
+    """Between images and between positions. ``root`` is the Euclidean distance, as in SPADE-pytorch
+    and ind_knn_ad."""
     anomaly_map: AnomalyMap = Field(default_factory=AnomalyMap)
     """From the distances of positions to the map."""
 
     needs_vectors: ClassVar[bool] = True
-    asked: ClassVar[frozenset[str]] = frozenset({"k", "kappa", "gallery", "distance", "anomaly_map"})
+    score_settings: ClassVar[frozenset[str]] = frozenset(
+        {"k", "kappa", "gallery", "distance", "anomaly_map"}
+    )
+    nested: ClassVar[str | None] = None
 
     def fit(self, normal: Features) -> Self:
-        """Keep the features of the normal images, without copying the maps, and learn how to search them.
-
-        Learns ``vectors_`` (N, d), ``maps_``, and a ``galleries_`` entry for each level that is compared on its own.
+        """Keep the features of the normal images, and prepare the search of their positions.
 
         Raises:
             AdbenchError: There is no image, or features lack vectors or are not finite.
         """
+        for name in [*state_of(self), "galleries"]:  # a fit that fails leaves nothing to score with
+            vars(self).pop(name, None)
         if not len(normal):
             raise AdbenchError("SPADE.fit: no training images")
-        self.vectors_ = _vectors(normal)
-        require_finite(self.vectors_, "training vectors")
-        self.maps_ = normal.maps
-        self.shapes_ = [tuple(level.shape) for level in _levels(normal.maps, 0, self.merge)]
-        images = [partial(_positions, normal.maps, self.merge, level) for level in range(len(self.shapes_))]
-        with workers() as each:
-            self.galleries_ = [Gallery(image, len(normal), each) for image in images]
+        vectors = _vectors(normal)
+        require_finite(vectors, "training vectors")
+        self.vectors_, self.maps_ = vectors, normal.maps
+        self.galleries = self._prepared()
         self.source_ = normal.source
         return self
+
+    def score(self, test: Features) -> Scores:
+        """Mean distance to the K nearest images, and the map of distances to their positions.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            AdbenchError: Features come from another source, lack vectors or are not finite, or
+                ``kappa`` is larger than the gallery.
+        """
+        return self.score_all(test, [self])[0]
+
+    def score_all(
+        self, test: Features, variants: Sequence[Self], maps: bool = True
+    ) -> list[Scores]:
+        """The scores of copies of this fitted method that differ in score settings.
+
+        The gallery of the 5 nearest images begins the gallery of the 50 nearest. So one search
+        serves every K and kappa, and it is repeated for another kind of gallery only. Errors are
+        those of ``score``.
+        """
+        require_fitted(self, test)
+        with stage("distance"):
+            # step 1: the nearest images by their pooled vectors, and the mean distance to K of them
+            nearest, squared = self._nearest_images(test, max(v.k for v in variants))  # (n, K) both
+            images = [v._mean(squared[:, : v.k]) for v in variants]  # (n,)
+            if not maps:
+                return [Scores(scores, None) for scores in images]
+            # step 2: the nearest positions in the gallery of these images, level by level
+            compared = self._compare(test, nearest, variants)  # (n, h, w) per variant and level
+        with stage("map"):
+            merged = [
+                v._merge(levels, test.size) for v, levels in zip(variants, compared, strict=True)
+            ]
+        return [Scores(scores, m) for scores, m in zip(images, merged, strict=True)]
+
+    @cached_property
+    def galleries(self) -> list[Gallery]:
+        """For each level that is compared on its own, the search of the training positions."""
+        return self._prepared()
 
     @property
     def notes_(self) -> list[str]:
@@ -68,94 +122,125 @@ class SPADE:
         n = len(self.vectors_)
         return [f"k {self.k} cut to the {n} training images"] if self.k > n else []
 
-    def score(self, test: Features) -> Scores:
-        """Mean distance to the K nearest images, and the map of distances to the nearest positions in them."""
-        with stage("distance"):
-            nearest, images = self._retrieve(test)
-            with workers() as each:
-                compared = [self._compare(test.maps, i, nearest[i], each) for i in range(len(test))]
-        with stage("map"):
-            upsample = replace(self.anomaly_map, sigma=0.0)
-            layers = [upsample(torch.stack(layer), test.size) for layer in zip(*compared, strict=True)]
-            merged = torch.stack(layers).sum(dim=0) if self.merge == "sum" else torch.stack(layers).mean(dim=0)
-            return Scores(images, self.anomaly_map(merged, test.size))
-
-    def image_scores(self, test: Features) -> Tensor:
-        """(n,) image scores without the maps."""
-        return self._retrieve(test)[1]
-
     def multiply_adds(self) -> int:
-        """Multiply-adds per position of the finest level, if all positions of the gallery were compared in full."""
-        k = min(self.k, len(self.vectors_))
-        compared = [h * w if self.gallery == "all_positions" else 1 for _, h, w in self.shapes_]
-        work = [k * c * h * w * n for (c, h, w), n in zip(self.shapes_, compared, strict=True)]
-        return sum(work) // (self.shapes_[0][1] * self.shapes_[0][2])
+        """Multiply-adds per position of the finest level, if the whole gallery were compared."""
+        k, shapes = min(self.k, len(self.vectors_)), _shapes(self.maps_, self.merge)
+        compared = [h * w if self.gallery == "all_positions" else 1 for _, h, w in shapes]
+        work = [k * c * h * w * n for (c, h, w), n in zip(shapes, compared, strict=True)]
+        return sum(work) // (shapes[0][1] * shapes[0][2])
 
     def memory(self, normal: Features, test: int) -> int:
-        """Bytes at the peak of fit or score; see ``adbench.memory``."""
-        maps = normal.maps[-len(self.layers) :]  # a lighter setting reads the last of them
-        shapes = [tuple(level.shape) for level in _levels(maps, 0, self.merge)]
+        """Bytes at the peak of a fit to ``normal`` or of a score of ``test`` images after it."""
+        maps = normal.maps[-len(self.layers) :]  # fewer layers are the last ones, see lighter
+        shapes = _shapes(maps, self.merge)
         galleries = sum(Gallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
-        working = 16 * torch.get_num_threads() * max(c * h * w for c, h, w in shapes)
+        working = 16 * threads() * max(c * h * w for c, h, w in shapes)
         anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
         return galleries + working + (2 * len(shapes) + 2) * anomaly_maps
 
     def lighter(self) -> Iterator[dict[str, Any]]:
-        """Fewer layers, the finest left out first."""
+        """Fewer layers, without the finest first."""
         yield from ({"layers": self.layers[skipped:]} for skipped in range(1, len(self.layers)))
 
-    def _retrieve(self, test: Features) -> tuple[np.ndarray, Tensor]:
-        """(n, K) numbers of the nearest training images, nearest first, and (n,) mean distances to them."""
-        require_fitted(self, test)
+    def _prepared(self) -> list[Gallery]:
+        levels = range(len(_shapes(self.maps_, self.merge)))
+        images = [partial(_positions, self.maps_, self.merge, level) for level in levels]
+        with workers() as each:
+            return [Gallery(image, len(self.vectors_), each) for image in images]
+
+    def _nearest_images(self, test: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(n, K) numbers of the nearest training images, nearest first, and squared distances."""
         vectors = _vectors(test)
         require_finite(vectors, "test vectors")
-        nearest, scores = [], []
+        nearest, distances = [], []
         for vector in vectors:
             squared = np.square(self.vectors_ - vector, dtype=np.float64).sum(axis=1)
-            chosen = np.argsort(squared, kind="stable")[: self.k]
-            nearest.append(chosen)
-            scores.append(self._distances(squared[chosen]).mean())
-        return np.array(nearest), torch.tensor(scores, dtype=torch.float32)
+            nearest.append(np.argsort(squared, kind="stable")[:k])
+            distances.append(squared[nearest[-1]])
+        return np.array(nearest), np.array(distances)
 
-    def _compare(self, maps: list[Tensor], number: int, chosen: np.ndarray, each: Each) -> list[Tensor]:
-        """(h, w) distances of one test image's positions to the gallery that ``chosen`` images make, level by level."""
-        least = len(chosen) * min(h * w if self.gallery == "all_positions" else 1 for _, h, w in self.shapes_)
-        if self.kappa > least:
+    def _compare(
+        self, test: Features, nearest: np.ndarray, variants: Sequence[Self]
+    ) -> list[list[Tensor]]:
+        """For each variant and level, the (n, h, w) distances of positions to the gallery."""
+        shapes = _shapes(self.maps_, self.merge)
+        for variant in variants:
+            variant._require_gallery(nearest.shape[1], shapes)
+        out = [[torch.empty(len(test), h, w) for _, h, w in shapes] for _ in variants]
+        with workers() as each:
+            for kind in sorted({v.gallery for v in variants}):
+                alike = [(v, o) for v, o in zip(variants, out, strict=True) if v.gallery == kind]
+                counts = [min(v.k, nearest.shape[1]) for v, _ in alike]
+                kappa = max(v.kappa for v, _ in alike)
+                search = self._everywhere if kind == "all_positions" else self._same_position
+                for i, level in product(range(len(test)), range(len(shapes))):
+                    queries = _positions(test.maps, self.merge, level, i)
+                    require_finite(queries, "test features")
+                    growing = search(level, queries, nearest[i, : max(counts)], kappa, each)
+                    found = {n: s.copy() for n, s in enumerate(growing, 1) if n in counts}
+                    for (v, distances), count in zip(alike, counts, strict=True):
+                        scores = v._mean(found[count][:, : v.kappa])
+                        distances[level][i] = scores.reshape(shapes[level][1:])
+        return out
+
+    def _everywhere(
+        self, level: int, queries: np.ndarray, images: np.ndarray, kappa: int, each: Each
+    ) -> Iterator[np.ndarray]:
+        """(h w, kappa) squared distances to the positions of one image, of two, and so on."""
+        return self.galleries[level].growing(queries, images, kappa, each)
+
+    def _same_position(
+        self, level: int, queries: np.ndarray, images: np.ndarray, kappa: int, each: Each
+    ) -> Iterator[np.ndarray]:
+        """The same to the positions at the same place."""
+        nearest = np.empty((len(queries), 0))
+        for image in images:
+            rows = _positions(self.maps_, self.merge, level, image)
+            squared = np.square(rows - queries, dtype=np.float64).sum(axis=1, keepdims=True)
+            nearest = np.sort(np.append(nearest, squared, axis=1), axis=1)[:, :kappa]
+            yield nearest
+
+    def _require_gallery(self, images: int, shapes: Sequence[tuple[int, int, int]]) -> None:
+        least = min(h * w if self.gallery == "all_positions" else 1 for _, h, w in shapes)
+        positions = min(self.k, images) * least
+        if self.kappa > positions:
             raise AdbenchError(
-                f"kappa {self.kappa} is larger than the gallery of {least} positions; lower it or raise k"
+                f"kappa {self.kappa} is larger than the gallery of {positions} positions; "
+                "lower it or raise k"
             )
-        compared = []
-        for level, (_, h, w) in enumerate(self.shapes_):
-            positions = _positions(maps, self.merge, level, number)
-            require_finite(positions, "test features")
-            if self.gallery == "all_positions":
-                squared = self.galleries_[level].search(positions, chosen, self.kappa, each)  # (h w, kappa)
-            else:
-                same = (_positions(self.maps_, self.merge, level, image) for image in chosen)
-                every = np.stack([np.square(s - positions, dtype=np.float64).sum(axis=1) for s in same], axis=1)
-                squared = np.sort(every, axis=1)[:, : self.kappa]
-            compared.append(torch.from_numpy(self._distances(squared).mean(axis=1).astype(np.float32)).reshape(h, w))
-        return compared
 
-    def _distances(self, squared: np.ndarray) -> np.ndarray:
-        return squared if self.distance == "squared" else np.sqrt(squared)
+    def _mean(self, squared: np.ndarray) -> Tensor:
+        """(n,) float32 means of the distances in (n, m) squares."""
+        distances = squared if self.distance == "squared" else np.sqrt(squared)
+        return torch.from_numpy(distances.mean(axis=1).astype(np.float32))
+
+    def _merge(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """(n, h, w) distances of each level to the (n, H, W) map."""
+        upsample = replace(self.anomaly_map, sigma=0.0)
+        layers = torch.stack([upsample(level, size) for level in levels])
+        merged = layers.sum(dim=0) if self.merge == "sum" else layers.mean(dim=0)
+        return self.anomaly_map(merged, size)
 
 
 def _vectors(features: Features) -> np.ndarray:
     """(n, d) float32."""
     if features.vectors is None:
-        raise AdbenchError("SPADE reads the pooled vectors of the last stage, and these features have none")
+        raise AdbenchError(
+            "SPADE reads the pooled vectors of the last stage, and these features have none"
+        )
     vectors: np.ndarray = features.vectors.numpy()
     return vectors
 
 
-def _levels(maps: list[Tensor], number: int, merge: str) -> list[Tensor]:
-    """The (c, h, w) maps of one image that are compared on their own: one per layer, or all of them stacked."""
-    layers = [m[number : number + 1] for m in maps]
-    return [m[0] for m in ([patches.stack(layers)] if merge == "concat" else layers)]
+def _shapes(maps: Sequence[Tensor], merge: str) -> list[tuple[int, int, int]]:
+    """(c, h, w) of each level that is compared on its own: a layer, or all of them stacked."""
+    shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
+    return [(sum(c for c, _, _ in shapes), *shapes[0][1:])] if merge == "concat" else shapes
 
 
-def _positions(maps: list[Tensor], merge: str, level: int, number: int) -> np.ndarray:
+def _positions(maps: Sequence[Tensor], merge: str, level: int, number: int) -> np.ndarray:
     """(h w, c) rows of one level of one image."""
-    rows = _levels(maps, number, merge)[level].permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
+    layers = [m[number : number + 1] for m in maps]
+    chosen = patches.stack(layers) if merge == "concat" else layers[level]
+    rows = np.ascontiguousarray(chosen[0].permute(1, 2, 0).numpy())
+    return rows.reshape(-1, rows.shape[-1])

@@ -1,0 +1,224 @@
+"""From detectors that one fit serves to their records on a category."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from adbench.bench import memory
+from adbench.bench.category import Category
+from adbench.bench.latency import Times, time_per_image
+from adbench.bench.plan import Plan
+from adbench.bench.recording import Clocks, new_record, not_alone
+from adbench.bench.session import Session
+from adbench.detectors.detector import Detector, HasRivals
+from adbench.detectors.family import Family
+from adbench.errors import AdbenchError
+from adbench.evaluation.threshold import threshold_rates
+from adbench.methods.method import Scores
+from adbench.results import records
+from adbench.results.heatmaps import save_heatmaps
+from adbench.results.records import ImageScore, Record
+from adbench.system import machine
+from adbench.system.stages import stages
+
+TOGETHER = 2**29
+"""Bytes of anomaly maps that are made before the first of them is measured."""
+PIXEL = 11
+"""Bytes that the map, the mask and the sorted copies of the pixel metrics take of a pixel."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job on one category."""
+
+    place: int
+    """Of the job in the session."""
+    plan: Plan
+    identity: dict[str, Any]
+    known: Record | None
+    """The record that there is."""
+
+    @property
+    def lacks(self) -> set[str]:
+        """What is to be measured: ``metrics`` and what comes with them, ``threshold``, ``time``."""
+        wanted = {"threshold"} if self.plan.options.threshold != "none" else set()
+        wanted |= {"time"} if self.plan.wants_time else set()
+        if self.known is None:
+            return {"metrics", *wanted}
+        return {part for part in wanted if not getattr(self.known, part)}
+
+
+def evaluate(
+    works: Sequence[Work],
+    category: Category,
+    session: Session,
+    done: Callable[[int, Record], None],
+    fail: Callable[[int, Exception], None],
+) -> None:
+    """Fit detectors that share a fit, and save the record of each.
+
+    What fails together is tried one by one, so that no setting fails another.
+
+    Args:
+        works: Jobs whose detectors are a family.
+        category: The images.
+        session: Gives features.
+        done: Is told the place of a job and its record, once that is saved.
+        fail: Is told the place of a job and why it has no record.
+    """
+    family = Family([work.plan.detector for work in works])
+    first = session.is_first()
+    try:
+        room = PIXEL * category.pixels(family.largest.geometry)
+        memory.require(family.largest, category.train, len(category.test), session, room)
+        with stages(family.largest.wait) as fitting:
+            family.fit(category.train, session)
+    except Exception as error:
+        if len(works) == 1:
+            fail(works[0].place, error)
+        else:
+            for work in works:
+                evaluate([work], category, session, done, fail)
+        return
+    evaluation = _Evaluation(works, category, session, family)
+    for place, scored in evaluation.scores():
+        work = works[place]
+        try:
+            if isinstance(scored, Exception):
+                raise scored
+            if work.known is not None:
+                path = records.update(work.plan.records, evaluation.completed(work.known, place))
+            else:
+                scores, scoring = scored
+                record, rows, pairs = new_record(
+                    work.plan,
+                    work.identity,
+                    family.members[place],
+                    scores,
+                    category,
+                    Clocks(fitting, scoring),
+                )
+                if not first or len(works) > 1:
+                    record = not_alone(record, len(works))
+                record = evaluation.completed(record, place, rows)
+                path = records.save(work.plan.records, record, rows, pairs)
+            done(work.place, records.load(path))
+            if work.known is None:
+                _draw(work.plan, category, family.members[place], scores)
+        except Exception as error:
+            fail(work.place, error)
+
+
+class _Evaluation:
+    """A fitted family at work on a category; what several members need is computed for all."""
+
+    def __init__(
+        self, works: Sequence[Work], category: Category, session: Session, family: Family
+    ) -> None:
+        self.works, self.category, self.session, self.family = works, category, session, family
+        self._normal: dict[int, np.ndarray] = {}
+        self._rivals: dict[str, Detector] = {}
+
+    def scores(self) -> Iterator[tuple[int, Any]]:
+        """Place of each member, with its scores and their stages, or with what was raised.
+
+        As many are scored in one pass as ``TOGETHER`` bytes of maps hold. A member that has a
+        record is not scored.
+        """
+        yield from self.family.errors.items()
+        fitted = [i for i in range(len(self.works)) if i not in self.family.errors]
+        wanted = [i for i in fitted if "metrics" in self.works[i].lacks]
+        yield from ((i, None) for i in fitted if i not in wanted)
+        pixels = self.category.pixels(self.family.largest.geometry)
+        size = max(1, TOGETHER // (4 * pixels))
+        for start in range(0, len(wanted), size):
+            yield from self._scored(wanted[start : start + size])
+
+    def completed(self, record: Record, place: int, rows: Sequence[ImageScore] = ()) -> Record:
+        """The record with what else is wanted: the threshold, and the time per image."""
+        work, detector = self.works[place], self.family.members[place]
+        if "threshold" in work.lacks:
+            rows = rows or records.load_scores(work.plan.records, record)
+            record = replace(record, threshold=self._threshold(place, rows))
+        if "time" in work.lacks:
+            paths, protocol = self.category.test.paths, work.plan.options.timing
+            times = time_per_image(protocol, paths, detector)
+            record = replace(
+                record,
+                time=times,
+                work={**record.work, **self._timed_rivals(place)},
+                environment=machine.describe(work.plan.options.device),  # where time was taken
+            )
+        reasons = {
+            name: why for name, why in record.reasons.items() if name != "time" or not record.time
+        }
+        if not record.time:
+            reasons["time"] = work.plan.timing_refused or "timing.enabled=false"
+        return replace(record, reasons=reasons)
+
+    def _scored(self, places: Sequence[int]) -> list[tuple[int, Any]]:
+        try:
+            with stages(self.family.largest.wait) as clock:
+                found = self.family.score(self.category.test, places)
+        except Exception as error:
+            if len(places) == 1:
+                return [(places[0], error)]
+            half = len(places) // 2  # few passes part a member that fails from all others
+            return [*self._scored(places[:half]), *self._scored(places[half:])]
+        return [(place, (scores, clock)) for place, scores in zip(places, found, strict=True)]
+
+    def _threshold(self, place: int, rows: Sequence[ImageScore]) -> dict[str, float | None]:
+        """The largest score of the training images, and the rates it gives on the test images."""
+        if place not in self._normal:
+            lacking = [i for i, work in enumerate(self.works) if "threshold" in work.lacks]
+            places = [i for i in lacking if i not in self.family.errors]
+            try:
+                found = self.family.image_scores(self.category.train, places)
+            except AdbenchError:  # one of the others cannot be scored
+                places = [place]
+                found = self.family.image_scores(self.category.train, places)
+            self._normal |= {i: s.numpy() for i, s in zip(places, found, strict=True)}
+        labels = np.array([row.anomalous for row in rows])
+        scores = np.array([row.score for row in rows])
+        highest, fpr, tpr = threshold_rates(self._normal[place], labels, scores)
+        return {"value": highest, "false_positive_rate": fpr, "true_positive_rate": tpr}
+
+    def _timed_rivals(self, place: int) -> dict[str, Any]:
+        """Work and time of the detectors that the member at ``place`` names."""
+        detector, plan = self.family.members[place], self.works[place].plan
+        rivals = detector.rivals() if isinstance(detector, HasRivals) else {}
+        timed: dict[str, Any] = {}
+        for name, rival in rivals.items():
+            try:
+                key = str(rival.identity())
+                if key not in self._rivals:
+                    self._rivals[key] = rival.fit(self.category.train, self.session)
+                fitted = self._rivals[key]
+                times: Times = time_per_image(plan.options.timing, self.category.test.paths, fitted)
+            except AdbenchError as error:  # such as a coreset that keeps no patch
+                timed[name] = {"reason": str(error)}
+                continue
+            facts = fitted.facts()
+            timed[name] = {
+                "multiply_adds_per_patch": facts.get("multiply_adds"),
+                "state_bytes": facts.get("state_bytes"),
+                "time": times,
+            }
+        return {"rivals": timed} if timed else {}
+
+
+def _draw(plan: Plan, category: Category, detector: Detector, scores: Scores) -> None:
+    """Write the pictures of a record; they come after it, so that none of them loses a number."""
+    if scores.maps is None or not plan.options.heatmaps:
+        return
+    folder = plan.results / "heatmaps" / plan.name / category.name
+    save_heatmaps(
+        folder,
+        category.split.test,
+        scores.images.numpy(),
+        scores.maps.numpy(),
+        detector.geometry,
+        plan.options.heatmaps,
+    )

@@ -1,0 +1,96 @@
+"""What a run is made of, built from a composed config and checked before any work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings_class
+
+from adbench.bench.latency import Protocol
+from adbench.config.build import build, plain
+from adbench.data.samples import Dataset
+from adbench.detectors.detector import Detector
+from adbench.detectors.feature_detector import FeatureDetector
+from adbench.system.machine import device_name
+from adbench.system.settings import STRICT, check, digest, settings_of
+
+PARTS = ("dataset", "geometry", "backbone", "method")
+
+
+@settings_class(frozen=True, config=STRICT)
+class Options:
+    """The settings of a run that are not those of a part."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    results: str = "runs"
+    cache: str | None = None
+    existing: Literal["skip", "redo"] = "skip"
+    batch: Annotated[int, Field(ge=1)] = 16
+    threshold: Literal["none", "train"] = "none"
+    heatmaps: Annotated[int, Field(ge=-1)] = 12
+    timing: Protocol = Protocol()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs, built and checked before any work."""
+
+    options: Options
+    labels: dict[str, str]
+    """The names of the presets by part."""
+    dataset: Dataset
+    categories: tuple[str, ...]
+    """Those of the dataset that are to be measured."""
+    detector: Detector
+    timing_refused: str | None = None
+    """Why time must not be measured here, such as a launcher that runs jobs side by side."""
+
+    def identity(self, category: str, images: str) -> dict[str, Any]:
+        """What names the experiment on a category; ``images`` is the fingerprint of its content."""
+        dataset = {"name": self.dataset.name, "fingerprint": images}
+        return {"dataset": dataset, "category": category, **self.detector.identity()}
+
+    @property
+    def results(self) -> Path:
+        """The folder of records, tables and pictures."""
+        return Path(self.options.results).expanduser()
+
+    @property
+    def records(self) -> Path:
+        """The folder of records."""
+        return self.results / "records"
+
+    @property
+    def name(self) -> str:
+        """A readable name of setting and dataset, for the table and the pictures."""
+        content = [settings_of(self.dataset), self.detector.identity()]
+        labels = [self.labels[part] for part in ("dataset", "method", "backbone")]
+        return "-".join([*labels, digest(content, length=8)])
+
+    @property
+    def wants_time(self) -> bool:
+        """Whether the time per image is to be measured."""
+        return self.options.timing.enabled and self.timing_refused is None
+
+
+def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
+    """Build every part of a composed config.
+
+    Args:
+        config: Of ``adbench run``.
+        timing_refused: Why time must not be measured.
+
+    Raises:
+        AdbenchError: A key is wrong, or the dataset is not there; names each.
+    """
+    groups = {*PARTS, "experiment", "hydra"}
+    words = {k: v for k, v in plain(config, "run").items() if k not in groups}
+    options = check(Options, {n: words[n] for n in words if n != "sweep"}, "run")
+    dataset, geometry, backbone, method = (build(config[part], part) for part in PARTS)
+    labels = {part: str(config[part].get("name", type(config[part]).__name__)) for part in PARTS}
+    detector = FeatureDetector(geometry, backbone, method, device_name(options.device))
+    return Plan(options, labels, dataset, tuple(dataset.names()), detector, timing_refused)

@@ -1,0 +1,132 @@
+"""Runs: every category of every job gets a record, unless it has one.
+
+Jobs that share a network follow one another, category by category, and those that one fit serves
+are fitted, scored and recorded together. What fails costs its own category and setting alone.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from adbench.bench.category import Category
+from adbench.bench.evaluate import Work, evaluate
+from adbench.bench.session import Session
+from adbench.detectors.family import families
+from adbench.errors import AdbenchError, ImpossibleError
+from adbench.results import records
+from adbench.results.records import Record
+from adbench.system.parallel import libraries_known
+from adbench.system.progress import progress
+
+log = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What became of a job."""
+
+    records: list[Record] = field(default_factory=list)
+    """Of the categories that went well, in the order of the job's categories."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Category -> why it has no record."""
+    impossible: set[str] = field(default_factory=set)
+    """Categories that failed because these features cannot have the setting at all."""
+
+    def mean(self, metric: str = "image_auroc") -> float | None:
+        """The mean of a metric over the categories that have it; None where none has."""
+        values = [v for r in self.records if (v := r.metrics.get(metric)) is not None]
+        return fmean(values) if values else None
+
+
+def run(session: Session, say: Say = log.info) -> list[Outcome]:
+    """Measure what the jobs of a session lack; what has a record is skipped.
+
+    Args:
+        session: Knows the jobs.
+        say: Is told what happens, a line at a time.
+
+    Returns:
+        One outcome per job, in the order of the jobs.
+    """
+    outcomes = [Outcome() for _ in session.plans]
+    with progress(session.shown), libraries_known():
+        for places in session.groups():
+            session.begin(places)
+            for category in session.plans[places[0]].categories:
+                _run_category(category, places, session, outcomes, say)
+                session.forget()
+            session.plans[places[0]].detector.release()
+    for plan, outcome in zip(session.plans, outcomes, strict=True):
+        outcome.records.sort(key=lambda r: plan.categories.index(r.category))
+    return outcomes
+
+
+def _run_category(
+    name: str, places: Sequence[int], session: Session, outcomes: list[Outcome], say: Say
+) -> None:
+    """Bring the jobs at ``places`` up to date on one category."""
+    titles = {p: f"{name}{', job ' + str(p) if len(outcomes) > 1 else ''}" for p in places}
+
+    def fail(place: int, error: Exception) -> None:
+        outcomes[place].failures[name] = _message(error, session.plans[place].results)
+        if isinstance(error, ImpossibleError):
+            outcomes[place].impossible.add(name)
+        say(f"{titles[place]}: failed: {outcomes[place].failures[name]}")
+
+    def done(place: int, record: Record) -> None:
+        outcomes[place].records.append(record)
+        say(f"{titles[place]}: {_in_words(record)}")
+
+    try:
+        category = Category.load(session.plans[places[0]], name)
+    except Exception as error:
+        for place in places:
+            fail(place, error)
+        return
+    works: list[Work] = []
+    for place in places:
+        plan = session.plans[place]
+        try:
+            identity = plan.identity(name, category.fingerprint)
+            known = records.find(plan.records, identity)
+            work = Work(place, plan, identity, None if plan.options.existing == "redo" else known)
+        except Exception as error:
+            fail(place, error)
+            continue
+        if work.lacks:
+            works.append(work)
+        elif work.known:
+            outcomes[place].records.append(work.known)
+            say(f"{titles[place]}: has a record, skipped (existing=redo measures it again)")
+    for family in families([work.plan.detector for work in works]):
+        evaluate([works[i] for i in family], category, session, done, fail)
+
+
+def _in_words(record: Record) -> str:
+    """The metrics of a record in a line."""
+    shown = {"image AUROC": "image_auroc", "pixel AUROC": "pixel_auroc"}
+    values = {title: record.metrics.get(name) for title, name in shown.items()}
+    words = [f"{title} {100 * v:.2f}" for title, v in values.items() if v is not None]
+    return ", ".join(words) or "scored"
+
+
+def _message(error: Exception, results: Path) -> str:
+    """What to tell the user; an unforeseen error leaves its traceback in a file."""
+    if isinstance(error, AdbenchError):
+        return str(error)
+    text = "".join(traceback.format_exception(error))
+    line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    try:
+        path = results / "errors.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(f"{text}\n")
+    except OSError:
+        log.warning("%s", text)
+        return line
+    return f"{line}; {path} holds the traceback"

@@ -1,0 +1,1 @@
+"""The command line: one file per command, imported when the command is given."""

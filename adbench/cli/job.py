@@ -1,0 +1,156 @@
+"""What ``adbench run`` does for a job: build its plan, measure, tell what came of it."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from adbench.bench.plan import PARTS, Plan, plan
+from adbench.bench.run import Outcome, run
+from adbench.bench.session import Session
+from adbench.cli.screen import complain, say
+from adbench.config.build import build, refuse_unread
+from adbench.config.compose import Configs
+from adbench.config.overrides import compose_or_explain
+from adbench.errors import AdbenchError
+from adbench.results import summary
+from adbench.system.files import write_whole
+
+
+@dataclass
+class Task:
+    """The function that Hydra calls for each job.
+
+    Attributes:
+        configs: The config files.
+        folder: Where each job of a sweep leaves a file for the sweep's table; None for one run.
+        failed: Whether a job of this process had failures.
+    """
+
+    configs: Configs
+    folder: Path | None = None
+    failed: bool = False
+    _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[type["Task"], tuple[Configs, Path | None]]:
+        return Task, (self.configs, self.folder)  # another process plans its own job
+
+    def __call__(self, config: DictConfig) -> float | None:
+        """Run one job by itself; the mean image AUROC is for Hydra's callbacks and sweepers."""
+        here = HydraConfig.get()
+        launcher = str(here.launcher.get("_target_", ""))
+        in_sweep = here.mode == RunMode.MULTIRUN
+        refused = None
+        if in_sweep and not launcher.endswith(("BasicLauncher", "SharedLauncher")):
+            refused = f"never under a parallel launcher ({launcher})"
+        overrides = list(here.overrides.task)
+        known = None if refused else self._plans.get(tuple(overrides))
+        try:
+            planned = known or planned_job(config, overrides, refused)
+            outcome = measure([planned])[0]
+        except AdbenchError as error:
+            if not in_sweep:
+                raise SystemExit(complain(error)) from None
+            self.refuse(error, here.job.num, overrides)
+            return None
+        return self.report(planned, outcome, here.job.num if in_sweep else None, overrides)
+
+    def planned(self, overrides: Sequence[str]) -> Plan:
+        """The plan of a job that may take time, built and checked once.
+
+        Raises:
+            AdbenchError: A word is wrong.
+        """
+        key = tuple(overrides)
+        if key not in self._plans:
+            config = compose_or_explain(overrides, self.configs)
+            self._plans[key] = planned_job(config, overrides)
+        return self._plans[key]
+
+    def refuse(self, error: AdbenchError, number: int, overrides: Sequence[str]) -> None:
+        """Tell that a job of a sweep cannot run."""
+        say(f"job {number}: {error}")
+        self._finish(None, Outcome(failures={"settings": str(error)}), number, overrides)
+
+    def report(
+        self, planned: Plan, outcome: Outcome, number: int | None, overrides: Sequence[str]
+    ) -> float | None:
+        """Write and print the table of a job.
+
+        Args:
+            planned: The job.
+            outcome: What became of it.
+            number: Its number in a sweep; None for one run.
+            overrides: What was typed for it.
+
+        Returns:
+            The mean image AUROC in [0, 1] over its categories; None where nothing was measured.
+        """
+        if number is not None:
+            say(f"job {number}: {' '.join(overrides) or 'defaults'}")
+        try:
+            if outcome.records:
+                _show(planned, outcome)
+        except OSError as error:
+            if number is None:
+                raise SystemExit(complain(error)) from None
+            outcome.failures["results"] = str(error)
+        self._finish(planned, outcome, number, overrides)
+        return outcome.mean()
+
+    def _finish(
+        self, planned: Plan | None, outcome: Outcome, number: int | None, overrides: Sequence[str]
+    ) -> None:
+        for category, message in outcome.failures.items():
+            print(f"adbench: {category}: {message}", file=sys.stderr, flush=True)
+        self.failed |= bool(outcome.failures)
+        if self.folder is None or number is None:
+            return
+        records = planned.records.absolute() if planned else self.folder
+        content = {
+            "overrides": list(overrides),
+            "records": [f"{record.name}.json" for record in outcome.records],
+            "folder": os.path.relpath(records, self.folder),
+            "failures": outcome.failures,
+        }
+        write_whole(self.folder / f"job-{number}.json", json.dumps(content, indent=1))
+
+
+def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | None = None) -> Plan:
+    """The plan of a job.
+
+    Args:
+        config: Its composed config.
+        overrides: What was typed for it.
+        refused: Why time must not be measured.
+
+    Raises:
+        AdbenchError: A setting is wrong, or was typed and is not read.
+    """
+    planned = plan(config, refused)
+    for part in PARTS:
+        if any(o.lstrip("+").startswith(f"{part}.") for o in overrides):
+            refuse_unread(overrides, config[part], build(config[part], part), part)
+    return planned
+
+
+def measure(plans: Sequence[Plan]) -> list[Outcome]:
+    """Run jobs together in this process."""
+    return run(Session(plans, sys.stderr.isatty()), say)
+
+
+def _show(planned: Plan, outcome: Outcome) -> None:
+    path = planned.results / "tables" / f"{planned.name}.csv"
+    write_whole(path, summary.to_csv(summary.frame(outcome.records)))
+    tables = [summary.to_screen(outcome.records), summary.rivals_to_screen(outcome.records)]
+    shown = "\n\n".join(filter(None, tables))
+    say(f"\n{shown}\n\nmetrics in percent; table: {path}")
+    pictures = planned.results / "heatmaps" / planned.name
+    if pictures.is_dir():
+        say(f"pictures: {pictures}")

@@ -1,0 +1,43 @@
+"""``adbench list``: presets, tables and metrics, each in one line."""
+
+from argparse import Namespace
+
+from adbench.cli.main import LISTED
+from adbench.config.compose import Configs
+
+GROUPS = {"geometries": "geometry"}
+"""Groups whose plural is not the name with an s."""
+
+
+def command(given: Namespace, configs: Configs) -> int:
+    """Print what was named, or all there is."""
+    for name in [given.what] if given.what else LISTED:
+        heading, lines = _lines(name, given.overrides, configs)
+        print(f"{name} ({heading})")
+        width = max((len(choice) for choice, _ in lines), default=0)
+        print("\n".join(f"  {choice:<{width}}  {about}" for choice, about in lines))
+    return 0
+
+
+def _lines(name: str, overrides: list[str], configs: Configs) -> tuple[str, list[tuple[str, str]]]:
+    """What users type for one of them, and each with what it is."""
+    if name == "tables":
+        return "adbench table NAME", _tables(overrides, configs)
+    if name == "metrics":
+        from adbench.evaluation.metrics import METRICS
+
+        about = [(m.name, f"{m.title}: {m.about}") for m in METRICS]
+        return "columns of records and tables", about
+    group = GROUPS.get(name, name.removesuffix("s"))
+    choices = configs.choices(group)
+    return f"{group}=NAME", [(choice, configs.describe(group, choice)) for choice in choices]
+
+
+def _tables(overrides: list[str], configs: Configs) -> list[tuple[str, str]]:
+    from adbench.reports.tables import overview, results_folder
+    from adbench.results.records import load_all
+
+    folder = results_folder(configs.choices("table")[0], overrides, configs) / "records"
+    records = load_all(folder) if any(folder.glob("*.json")) else []
+    found = overview(records, overrides, configs)
+    return [(name, f"{title}: {state}") for name, state, title in found]

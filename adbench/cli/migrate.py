@@ -1,0 +1,15 @@
+"""``adbench migrate``: the records of an earlier version, carried over."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from adbench.config.compose import Configs
+from adbench.results.migrate import migrate
+
+
+def command(given: Namespace, configs: Configs) -> int:
+    """Carry the records of a results folder over and say how many there were."""
+    results = Path(str(configs.compose(given.overrides).results)).expanduser()
+    count = migrate(results, print)
+    print(f"{count} records carried over in {results / 'records'}")
+    return 0

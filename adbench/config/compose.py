@@ -1,0 +1,227 @@
+"""Configs: the YAML files of adbench and of the user, composed with Hydra (hydra.cc)."""
+
+import copy
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import GroupDefault, ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+import adbench
+from adbench.errors import AdbenchError
+
+PRIMARY = "run"
+RENAMED = "renamed.yaml"
+
+
+def config_folder() -> Path:
+    """The folder of adbench's configs: inside the package in a wheel, beside it in a checkout."""
+    package = Path(adbench.__file__).resolve().parent
+    inside, beside = package / "configs", package.parent / "configs"
+    return inside if inside.is_dir() else beside
+
+
+class Configs:
+    """The config files of adbench, and those of the user's folders, which are searched after them.
+
+    It keeps what it has read and composed, so that a table of many rows composes quickly.
+
+    Args:
+        folders: Folders with the layout of ``configs``, as given by ``--config-dir``.
+
+    Raises:
+        AdbenchError: A folder does not exist, or a file in it has the name of one of adbench's.
+    """
+
+    def __init__(self, folders: Iterable[str | Path] = ()) -> None:
+        self.user_folders = tuple(Path(folder).expanduser().absolute() for folder in folders)
+        self.folders = (config_folder(), *self.user_folders)
+        for folder in self.user_folders:
+            _check_folder(folder, config_folder())
+        self._renamed = _read_yaml(config_folder() / RENAMED)
+        search = create_config_search_path(str(config_folder()))
+        self._search_path = _extended(search, self.user_folders)
+        self._loader = _Loader(self._search_path)
+        self._repository = _RunAlone(self._loader.repository)
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def __reduce__(self) -> tuple[type["Configs"], tuple[tuple[Path, ...]]]:
+        return Configs, (self.user_folders,)  # another process composes anew
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of ``adbench run`` with these overrides, read-only.
+
+        Raises:
+            AdbenchError: Hydra's message, which names the override that is wrong.
+        """
+        words = tuple(self.current_words(overrides))
+        if words not in self._composed:
+            try:
+                config = self._compose(words)
+            except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+                raise AdbenchError(str(error) or str(error.__cause__)) from error
+            OmegaConf.set_readonly(config, True)
+            self._composed[words] = config
+        return self._composed[words]
+
+    def choices(self, group: str) -> list[str]:
+        """The names of the presets of a group, such as ``method``."""
+        return sorted({path.stem for f in self.folders for path in (f / group).glob("*.yaml")})
+
+    def path(self, group: str, choice: str) -> Path:
+        """The file of a preset.
+
+        Raises:
+            AdbenchError: There is no such preset; names the nearest ones.
+        """
+        name = self.current(group, choice)
+        for folder in self.folders:
+            if (file := folder / group / f"{name}.yaml").is_file():
+                return file
+        known = self.choices(group)
+        near = difflib.get_close_matches(choice, known, n=3, cutoff=0.4) or known
+        raise AdbenchError(
+            f"no {group} {choice!r}; did you mean {', '.join(near)}? "
+            f"`adbench list {group}s` shows all"
+        )
+
+    def read(self, group: str, choice: str) -> DictConfig:
+        """The content of a preset's file as it stands, without its defaults list composed."""
+        return DictConfig(_read_yaml(self.path(group, choice)))
+
+    def describe(self, group: str, choice: str) -> str:
+        """The first comment line of a preset that is not Hydra's own ``@package``."""
+        lines = self.path(group, choice).read_text(encoding="utf-8").splitlines()
+        comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
+        return next((c for c in comments if not c.startswith("@package")), "")
+
+    def current(self, group: str, choice: str) -> str:
+        """The present name of a preset, where ``choice`` is the name of an earlier version."""
+        return str(self._renamed.get(group, {}).get(choice, choice))
+
+    def current_words(self, words: Sequence[str]) -> list[str]:
+        """The words with the names of earlier versions replaced, in the values of a sweep too."""
+        return [self._current_word(word) for word in words]
+
+    def searchpath(self) -> list[str]:
+        """The override by which Hydra finds the user's folders; none where there are no folders."""
+        places = [quoted(f"file://{folder}") for folder in self.user_folders]
+        return [f"hydra.searchpath=[{','.join(places)}]"] if places else []
+
+    def _current_word(self, word: str) -> str:
+        group, equals, value = word.partition("=")
+        if group.lstrip("+") not in self._renamed:
+            return word
+        names = [self.current(group.lstrip("+"), name.strip()) for name in value.split(",")]
+        return f"{group}{equals}{','.join(names)}"
+
+    def _compose(self, words: tuple[str, ...]) -> DictConfig:
+        if any(word.lstrip("+~").startswith(("hydra.", "hydra/")) for word in words):
+            config = self._loader.load_configuration(PRIMARY, list(words), RunMode.RUN, False)
+            with open_dict(config):
+                del config["hydra"]
+            return config
+        parsed = [parse(word) for word in words]
+        ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
+        chosen = [o for o in parsed if self._repository.group_exists(o.key_or_group)]
+        config = copy.deepcopy(self._base(chosen))
+        values = [o for o in parsed if o not in chosen]
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        return config
+
+    def _base(self, chosen: list[Override]) -> DictConfig:
+        """The config of chosen presets; rows of a table often choose the same."""
+        key = tuple(str(override.input_line) for override in chosen)
+        if key not in self._bases:
+            found = create_defaults_list(self._repository, PRIMARY, chosen, False, False)
+            base = self._loader._compose_config_from_defaults_list(found.defaults, self._repository)
+            base.pop("hydra", None)
+            OmegaConf.set_struct(base, True)
+            ConfigLoaderImpl._apply_overrides_to_config(found.config_overrides, base)
+            self._bases[key] = base
+        return self._bases[key]
+
+
+class _RunAlone(CachingConfigRepository):
+    """The files of a run without Hydra's own, which take most of the time of composing."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        found = super().load_config(config_path)
+        if found is None:
+            return None
+        own = copy.copy(found)  # composing changes the lists, and the config in the loader alone
+        own.defaults_list = [copy.copy(d) for d in found.defaults_list or [] if not _is_hydras(d)]
+        return own
+
+
+class _Loader(ConfigLoaderImpl):
+    """Composes from copies, so that the files that are kept stay as they were read."""
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        own = copy.copy(super()._load_single_config(default, repo))
+        own.config = copy.deepcopy(own.config)
+        return own
+
+
+def parse(word: str) -> Override:
+    """An override as Hydra reads it.
+
+    Raises:
+        AdbenchError: It is not key=value.
+    """
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        why = str(error).splitlines()[0]
+        raise AdbenchError(f"{word}: not key=value as Hydra reads it ({why})") from error
+
+
+def quoted(text: str) -> str:
+    """A text as one value of an override, whatever signs are in it."""
+    return str(QuotedString(text, Quote.single).with_quotes())
+
+
+def _is_hydras(default: Any) -> bool:
+    return isinstance(default, GroupDefault) and str(default.group).startswith("hydra/")
+
+
+def _extended(search: ConfigSearchPath, folders: Sequence[Path]) -> ConfigSearchPath:
+    """Hydra's search path with the user's folders before its last entry, which must stay last."""
+    last = search.get_path().pop()
+    for folder in folders:
+        search.append("command-line", f"file://{folder}")
+    search.get_path().append(last)
+    return search
+
+
+def _check_folder(folder: Path, ours: Path) -> None:
+    if not folder.is_dir():
+        raise AdbenchError(f"--config-dir {folder}: there is no such folder")
+    for file in sorted(folder.rglob("*.yaml")):
+        if (ours / file.relative_to(folder)).is_file():
+            raise AdbenchError(
+                f"{file}: adbench has a file of this name, which would be read in its place; "
+                "give yours another name"
+            )
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return OmegaConf.load(path) if path.is_file() else {}
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AdbenchError(f"{path}: {error}") from error

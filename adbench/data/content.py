@@ -1,0 +1,59 @@
+"""Names for content: the sha256 of files, and the fingerprint of a category."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from adbench.data.samples import Sample, Split
+from adbench.errors import DataError
+from adbench.system.parallel import threads
+from adbench.system.settings import digest
+
+
+def digests(paths: Sequence[Path]) -> list[str]:
+    """The sha256 of each file's bytes, in order.
+
+    Raises:
+        DataError: A file that cannot be read.
+    """
+    with ThreadPoolExecutor(threads()) as pool:  # hashing lets other threads run
+        return list(pool.map(_sha256, paths))
+
+
+def fingerprint(
+    split: Split, train: Sequence[str] | None = None, test: Sequence[str] | None = None
+) -> str:
+    """Names the content of a category: names, labels, images and masks, wherever they lie.
+
+    Args:
+        split: The category.
+        train: The ``digests`` of its training images, where they are known.
+        test: Those of its test images.
+
+    Raises:
+        DataError: A file that cannot be read.
+    """
+    return digest(
+        {
+            "train": _rows(split.train, train),
+            "test": _rows(split.test, test),
+        }
+    )
+
+
+def _rows(samples: Sequence[Sample], known: Sequence[str] | None) -> list[list[str | None]]:
+    images = digests([s.path for s in samples]) if known is None else known
+    masks = iter(digests([s.mask for s in samples if s.mask]))
+    return [
+        [s.name, s.defect, image, next(masks) if s.mask else None]
+        for s, image in zip(samples, images, strict=True)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error

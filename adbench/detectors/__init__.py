@@ -1,0 +1,1 @@
+"""Detectors: what is fitted on images, scores images, and is measured and timed."""

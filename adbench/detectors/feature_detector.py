@@ -1,0 +1,176 @@
+"""A frozen backbone and a method on its features."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from adbench.backbones.backbone import Backbone
+from adbench.data.geometry import Geometry
+from adbench.data.samples import Images
+from adbench.detectors.detector import Provider
+from adbench.errors import NotFittedError
+from adbench.features.features import Features
+from adbench.methods import method as methods
+from adbench.methods.method import Method, Scores
+from adbench.system.machine import synchronise
+from adbench.system.settings import class_name, digest, settings_of
+from adbench.system.stages import stage
+
+
+@dataclass(frozen=True)
+class FeatureDetector:
+    """From images to scores through a frozen backbone.
+
+    Attributes:
+        geometry: Brings an image to the network's input.
+        backbone: Gives the features.
+        method: Learns from features of normal images; fitted in a fitted detector.
+        device: Where the method may compute.
+        provider: Gives features; None before the fit.
+        channels: Of each layer that the method reads; known after the fit.
+    """
+
+    geometry: Geometry
+    backbone: Backbone
+    method: Method
+    device: str = "cpu"
+    provider: Provider | None = None
+    channels: tuple[int, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The method's class."""
+        return type(self.method).__name__
+
+    def identity(self) -> dict[str, Any]:
+        """Geometry, backbone with the sha256 of its weights, and method with its settings."""
+        return {
+            "geometry": settings_of(self.geometry),
+            "backbone": self.backbone.identity(),
+            "method": {
+                "class": class_name(type(self.method)),
+                "settings": settings_of(self.method),
+            },
+        }
+
+    def fit(self, normal: Images, provider: Provider) -> Self:
+        """A fitted copy; picks of an earlier fit on the same features are taken over.
+
+        The stage is called ``fit`` where the whole fit was computed here.
+        """
+        features = self._features(normal, provider)
+        method = copy.copy(self.method)
+        selection = method.selection() if isinstance(method, methods.Selects) else None
+        if isinstance(method, methods.Selects) and selection is not None:
+            with provider.selecting(features, selection):
+                known = provider.read_order(features, selection)
+                with stage("fit" if known is None else "fit with known picks"):
+                    method.fit(features, known)
+                provider.keep_order(features, selection, method.order_)
+        else:
+            with stage("fit"):
+                method.fit(features)
+        features.evict()
+        channels = tuple(features.channels)
+        return replace(self, method=method, provider=provider, channels=channels)
+
+    def score(self, images: Images) -> Scores:
+        """Score images through the provider's features."""
+        features = self._features(images, self.provider)
+        with stage("score"):
+            return self.method.score(features)
+
+    def facts(self) -> dict[str, Any]:
+        """Weights, channels, notes, size of the state and work of the fitted method."""
+        facts = {
+            "weights": self.backbone.weights_in_words(),
+            "channels": {str(i): c for i, c in zip(self.reads()[0], self.channels, strict=True)},
+            "notes": list(getattr(self.method, "notes_", [])),
+            "state_bytes": methods.state_bytes(self.method),
+        }
+        if isinstance(self.method, methods.CountsWork):
+            facts["multiply_adds"] = self.method.multiply_adds()
+        return facts
+
+    def wait(self) -> None:
+        """Wait for the device that computes."""
+        synchronise(self.device)
+
+    def release(self) -> None:
+        """Give back the network's memory."""
+        self.backbone.release()
+
+    # What detectors with the same network share.
+
+    def group(self) -> str:
+        """Names geometry and backbone by their settings, which needs no weights."""
+        parts = [self.geometry, self.backbone]
+        return digest([[class_name(type(p)), settings_of(p)] for p in parts])
+
+    def with_network_of(self, other: Self) -> Self:
+        """Itself with the backbone of another detector of its group."""
+        return replace(self, backbone=other.backbone)
+
+    def reads(self) -> tuple[list[int], bool]:
+        """The method's layers, and whether it reads vectors."""
+        return sorted(self.method.layers), bool(self.method.needs_vectors)
+
+    def fit_key(self) -> str:
+        """Names the method with all settings but those that ``score`` alone reads."""
+        other = {*self.method.score_settings, self.method.nested}
+        settings = {n: v for n, v in self._settings().items() if n not in other}
+        return digest([self.group(), class_name(type(self.method)), settings])
+
+    def extent(self) -> float:
+        """The nested setting, such as the ratio of a coreset; 0 where there is none."""
+        return float(getattr(self.method, self.method.nested)) if self.method.nested else 0.0
+
+    def adopt(self, fitted: Self) -> Self:
+        """A fitted copy of itself with the state of ``fitted``, cut to its own extent."""
+        method = fitted.method
+        if isinstance(method, methods.Nests) and self.extent() != fitted.extent():
+            assert self.method.nested
+            method = method.cut(getattr(self.method, self.method.nested))
+        settings = {name: getattr(self.method, name) for name in self.method.score_settings}
+        return replace(fitted, method=methods.ask(method, **settings))
+
+    def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> list[Scores]:
+        """Scores of adopted copies: in one pass where the method can, else one after another."""
+        features = self._features(images, self.provider)
+        chosen: list[Any] = [variant.method for variant in variants]
+        with stage("score"):
+            if isinstance(self.method, methods.ScoresTogether):
+                return self.method.score_all(features, chosen, maps)
+            return [method.score(features) for method in chosen]
+
+    def memory(self, normal: Images, test: int, provider: Provider) -> int:
+        """Bytes that the method holds at its peak; 0 where it makes no estimate."""
+        if not isinstance(self.method, methods.EstimatesMemory):
+            return 0
+        return self.method.memory(self._features(normal, provider), test)
+
+    def lighter(self) -> Iterator[tuple[str, Self]]:
+        """Settings of the method that need less memory."""
+        if isinstance(self.method, methods.EstimatesMemory):
+            for change in self.method.lighter():
+                words = " ".join(f"method.{n}={v}".replace(" ", "") for n, v in change.items())
+                yield words, replace(self, method=methods.replaced(self.method, change))
+
+    def rivals(self) -> dict[str, Self]:
+        """The methods that this one names, on the same features."""
+        if not isinstance(self.method, methods.HasRivals):
+            return {}
+        return {n: replace(self, method=rival) for n, rival in self.method.rivals().items()}
+
+    def _settings(self) -> dict[str, Any]:
+        """The method's settings; in which order its layers were written bears on nothing."""
+        return {**settings_of(self.method), "layers": self.reads()[0]}
+
+    def _features(self, images: Images, provider: Provider | None) -> Features:
+        if provider is None:
+            raise NotFittedError(
+                f"{self.title}: images are scored by a fitted detector; fit it first"
+            )
+        layers, vectors = self.reads()
+        return provider.features(self.backbone, self.geometry, images, layers, vectors)

@@ -1,0 +1,1 @@
+"""What a frozen backbone says of images, made once and kept."""

@@ -1,0 +1,229 @@
+"""The contract of a method, and what every method can be asked for."""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from adbench.errors import AdbenchError, NotFittedError
+from adbench.features.features import Features
+from adbench.system.settings import check
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Anomaly scores, higher is more anomalous.
+
+    Attributes:
+        images: (n,) float32.
+        maps: (n, H, W) float32 at the network's input size; None where there are none or none
+            were wanted.
+    """
+
+    images: Tensor
+    maps: Tensor | None
+
+
+class Method(Protocol):
+    """An anomaly detector on features: a dataclass of settings in one file, with one YAML file.
+
+    What it learns are arrays and plain values under names that end in ``_``; the class docstring
+    lists them. What can be rebuilt from them, such as a search index, is a cached property and has
+    no such name.
+    """
+
+    layers: list[int]
+    """Setting: the pyramid levels it reads, finest first."""
+    needs_vectors: ClassVar[bool]
+    """Whether it reads ``Features.vectors``."""
+    score_settings: ClassVar[frozenset[str]]
+    """Names of the settings that ``score`` alone reads: changing them costs no new fit."""
+    nested: ClassVar[str | None]
+    """A fit setting of which a larger value contains every smaller one, such as a ratio."""
+
+    def fit(self, normal: Features) -> Self:
+        """Learn from normal images alone, forgetting any earlier fit."""
+        ...
+
+    def score(self, test: Features) -> Scores:
+        """Score each image alone: the scores of a batch are those of its images one by one."""
+        ...
+
+
+M = TypeVar("M", bound=Method)
+
+
+@runtime_checkable
+class Nests(Protocol):
+    """A method with a nested setting."""
+
+    def cut(self, value: Any) -> Self:
+        """A fitted copy with a smaller value of the nested setting, as ``fit`` would give it."""
+        ...
+
+
+@runtime_checkable
+class ScoresTogether(Protocol):
+    """A method of which one pass over the test features serves several settings."""
+
+    def score_all(
+        self, test: Features, variants: Sequence[Self], maps: bool = True
+    ) -> list[Scores]:
+        """The scores of each of ``variants``.
+
+        Args:
+            test: What to score.
+            variants: Copies of this fitted method that differ in score settings or have a
+                smaller nested setting.
+            maps: Whether anomaly maps are wanted; image scores alone may be cheaper.
+        """
+        ...
+
+
+@runtime_checkable
+class Selects(Protocol):
+    """A method whose fit orders the normal patches; the order costs enough to be kept."""
+
+    order_: np.ndarray
+    """(m,) int64 rows of the patches, first pick first.
+
+    The first j of them are the selection of size j.
+    """
+
+    def selection(self) -> dict[str, Any] | None:
+        """What the order follows from besides the features; None where it costs little."""
+        ...
+
+    def fit(self, normal: Features, order: np.ndarray | None = None) -> Self:
+        """``Method.fit``, where ``order`` may hold the first picks, known from an earlier fit."""
+        ...
+
+
+@runtime_checkable
+class EstimatesMemory(Protocol):
+    """A method that knows how much memory it will need."""
+
+    def memory(self, normal: Features, test: int) -> int:
+        """Bytes at the peak of a fit on ``normal`` and a score of ``test`` images after it.
+
+        The features themselves do not count.
+        It reads the sizes of ``normal`` alone, and is an upper bound up to what allocators and
+        threads add.
+        """
+        ...
+
+    def lighter(self) -> Iterator[dict[str, Any]]:
+        """Settings to change so that less memory is needed, the mildest first."""
+        ...
+
+
+@runtime_checkable
+class CountsWork(Protocol):
+    """A method whose distance stage has a countable cost."""
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds per patch of the distance stage, after the fit."""
+        ...
+
+
+@runtime_checkable
+class HasRivals(Protocol):
+    """A method that is to be timed beside others on the same features."""
+
+    def rivals(self) -> dict[str, Any]:
+        """Unfitted methods that count their work, by the name under which the record shows them."""
+        ...
+
+
+def require_fitted(method: object, test: Features) -> None:
+    """Raise unless ``method`` was fitted, and on features of the same source as ``test``."""
+    fitted: str | None = getattr(method, "source_", None)
+    if fitted is None:
+        raise NotFittedError(
+            f"{type(method).__name__}.score was called before fit; call fit(normal features) first"
+        )
+    if fitted != test.source:
+        raise AdbenchError(
+            f"{type(method).__name__} was fitted on features of source {fitted!r} and cannot score "
+            f"features of source {test.source!r}: same backbone, weights, layers, geometry and "
+            "precision are needed"
+        )
+
+
+def ask(method: M, **settings: Any) -> M:
+    """A copy of a fitted method with other score settings, which shares what was learned.
+
+    Example:
+        >>> crd = CRD().fit(normal)
+        >>> sweep = {value: ask(crd, lambda_=value).score(test) for value in (0.1, 1.0, 5.0)}
+
+    Raises:
+        AdbenchError: A setting that the fit depends on, or a value that the method refuses.
+    """
+    fixed = sorted(set(settings) - method.score_settings)
+    if fixed:
+        raise AdbenchError(
+            f"{type(method).__name__}: {', '.join(fixed)} shape the fit and cannot be changed "
+            f"after it; score settings are {', '.join(sorted(method.score_settings)) or 'none'}"
+        )
+    checked = replaced(method, settings)
+    asked = copy.copy(method)
+    for name in settings:
+        setattr(asked, name, getattr(checked, name))
+    return asked
+
+
+def replaced(method: M, settings: Mapping[str, Any]) -> M:
+    """An unfitted method with some settings changed, every one of them checked.
+
+    The others stay as they are, those included that are not read now but may be read after the
+    change.
+    """
+    changed = {name: getattr(method, name) for name in _names(method)} | dict(settings)
+    plain = {n: asdict(v) if hasattr(v, "__dataclass_fields__") else v for n, v in changed.items()}
+    return check(type(method), plain, type(method).__name__)
+
+
+def state_of(method: Method) -> dict[str, Any]:
+    """What a fitted method learned: arrays and plain values, by name."""
+    names = _names(method)  # a setting such as lambda_ ends in an underscore too
+    return {
+        name: value
+        for name, value in vars(method).items()
+        if name.endswith("_") and not name.startswith("_") and name not in names
+    }
+
+
+def restore(method: M, state: Mapping[str, Any]) -> M:
+    """A fitted copy of an unfitted method with the state that ``state_of`` gave."""
+    fitted = copy.copy(method)
+    for name, value in state.items():
+        setattr(fitted, name, value)
+    return fitted
+
+
+def state_bytes(method: Method) -> int:
+    """Bytes of what a fitted method holds: its learned state, and what is rebuilt from it."""
+    return _bytes(value for name, value in vars(method).items() if name not in _names(method))
+
+
+def _names(method: object) -> set[str]:
+    """Names of all settings, whether they are read or not."""
+    return {f.name for f in fields(method) if f.init}  # type: ignore[arg-type]
+
+
+def _bytes(values: Iterable[Any]) -> int:
+    total = 0
+    for value in values:
+        if isinstance(value, Tensor | np.ndarray):
+            total += value.nbytes
+        elif isinstance(value, dict):
+            total += _bytes(value.values())
+        elif isinstance(value, list | tuple):
+            total += _bytes(value)
+        elif isinstance(getattr(value, "nbytes", None), int):
+            total += value.nbytes
+    return total

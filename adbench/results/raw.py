@@ -1,0 +1,111 @@
+"""The files beside a record: the raw score of every test image, and the counts of its pixels."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adbench.errors import AdbenchError
+from adbench.evaluation.bootstrap import PixelPairs
+
+SCORES, PIXELS = ".scores.csv", ".pixels.npz"
+"""The suffixes of the two files."""
+COLUMNS = ["name", "defect", "anomalous", "score"]
+
+
+class RecordError(AdbenchError):
+    """A record that cannot be trusted: damaged, edited, or of another schema."""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """The raw result for one test image."""
+
+    name: str
+    defect: str
+    anomalous: bool
+    score: float
+
+
+def scores_csv(scores: Sequence[ImageScore]) -> bytes:
+    """The scores as CSV, every digit kept."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([s.name, s.defect, int(s.anomalous), repr(s.score)] for s in scores)
+    return text.getvalue().encode()
+
+
+def pixels_npz(pixels: PixelPairs) -> bytes:
+    """The counts as a compressed archive of arrays; the same bytes for the same counts."""
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        concordant=pixels.concordant,
+        positives=pixels.positives,
+        negatives=pixels.negatives,
+    )
+    return content.getvalue()
+
+
+def read_scores(path: Path, checksum: str | None) -> list[ImageScore]:
+    """The scores of a file whose content has this sha256.
+
+    Raises:
+        RecordError: It is missing, was changed, or cannot be read.
+    """
+    content = _content(path, checksum, "raw scores")
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+        return [
+            ImageScore(r["name"], r["defect"], r["anomalous"] == "1", float(r["score"]))
+            for r in rows
+        ]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise _unreadable(path, "raw scores", error) from error
+
+
+def read_pixels(path: Path, checksum: str | None) -> PixelPairs:
+    """The pixel counts of a file whose content has this sha256.
+
+    Raises:
+        RecordError: It is missing, was changed, or cannot be read.
+    """
+    content = _content(path, checksum, "pixel counts")
+    try:
+        with np.load(io.BytesIO(content)) as arrays:
+            return PixelPairs(arrays["concordant"], arrays["positives"], arrays["negatives"])
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise _unreadable(path, "pixel counts", error) from error
+
+
+def arrays(scores: Sequence[ImageScore]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) bool labels and (n,) float64 scores."""
+    return np.array([s.anomalous for s in scores], bool), np.array([s.score for s in scores])
+
+
+def sha256(content: bytes) -> str:
+    """The checksum that ``sha256sum`` shows."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _content(path: Path, checksum: str | None, what: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, what, error) from error
+    if sha256(content) != checksum:
+        raise RecordError(
+            f"{path}: {what} are not those that were measured: the sha256 differs from the "
+            "record's; delete the record and run again"
+        )
+    return content
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> RecordError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return RecordError(f"{path}: {what} cannot be read ({why}); delete the record and run again")

@@ -1,0 +1,211 @@
+"""The table of one run or of a sweep, from records alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from adbench.evaluation.metrics import METRICS
+from adbench.results.record import Record
+
+NAMES = tuple(metric.name for metric in METRICS)
+"""The metrics, which tables show in percent."""
+
+SCREEN = {
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO",
+    "total_p50": "ms/image",
+    "fit_seconds": "fit s",
+    "state_bytes": "state MB",
+}
+"""The columns for a terminal."""
+
+
+def _metric_columns() -> dict[str, str]:
+    """Every metric, each with the ends of its interval where it has one."""
+    columns = {}
+    for metric in METRICS:
+        columns[metric.name] = metric.about
+        if metric.noise is not None:
+            columns[f"{metric.name}_low"] = f"lower end of its 95% interval ({metric.noise.method})"
+            columns[f"{metric.name}_high"] = "upper end"
+    return columns
+
+
+COLUMNS = {
+    "category": "category, or `mean` over those listed",
+    "train": "normal training images",
+    "test": "test images",
+    "anomalous": "anomalous ones among them",
+    **_metric_columns(),
+    "threshold": "largest image score over the normal training images",
+    "threshold_fpr": "false positive rate of that threshold on the test images",
+    "threshold_tpr": "true positive rate",
+    "decode_p50": "seconds to decode one image file, median; not in the total",
+    "preprocess_p50": "seconds to resize, crop and stack one image, median",
+    "backbone_p50": "seconds in the backbone for one image, median",
+    "score_p50": "seconds in the method for one image, median",
+    "distance_p50": "the part of them that measures distances",
+    "map_p50": "the part of them that makes the anomaly map",
+    "rival": "what the method names to be timed beside it, on the same features",
+    "rival_distance_p50": "seconds of the rival's distance stage for one image, median",
+    "multiply_adds": "multiply-adds per patch of the distance stage, without any pruning",
+    "rival_multiply_adds": "the same of the rival",
+    "total_p50": "preprocess + backbone + score for one image, median",
+    "total_p95": "the same, 95th percentile",
+    "batched_p50": "total per image in a batch",
+    "extract_seconds": "decode and backbone for all images; empty where any features were kept",
+    "fit_seconds": "the fit; empty where it was not made alone",
+    "score_seconds": "scoring all test images; empty where this served other settings too",
+    "peak_bytes": "highest resident memory of the process; empty where it was not measured alone",
+    "state_bytes": "what the fitted method holds",
+    "record": "id of the record",
+}
+"""The columns of a run's CSV and what they hold."""
+
+TEXTS = ("category", "rival", "record")
+"""The columns that hold no numbers."""
+
+
+def row(record: Record) -> dict[str, Any]:
+    """One line of the table."""
+    values: dict[str, Any] = {"category": record.category, **record.counts, **record.metrics}
+    for name, interval in record.intervals.items():
+        values[f"{name}_low"], values[f"{name}_high"] = interval or (None, None)
+    values["threshold"] = record.threshold.get("value")
+    values["threshold_fpr"] = record.threshold.get("false_positive_rate")
+    values["threshold_tpr"] = record.threshold.get("true_positive_rate")
+    for stage, seconds in record.time.items():
+        values[f"{stage}_p50"], values[f"{stage}_p95"] = seconds["p50"], seconds["p95"]
+    values.update({f"{stage}_seconds": seconds for stage, seconds in record.seconds.items()})
+    values.update({f"{what}_bytes": size for what, size in record.memory.items()})
+    values["multiply_adds"] = record.work.get("multiply_adds_per_patch")
+    for name, rival in record.work.get("rivals", {}).items():
+        values["rival"] = name
+        values["rival_distance_p50"] = rival.get("time", {}).get("distance", {}).get("p50")
+        values["rival_multiply_adds"] = rival.get("multiply_adds_per_patch")
+    values["record"] = record.id
+    return {name: values.get(name) for name in COLUMNS}
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per category and a mean row over them, with the columns of ``COLUMNS``."""
+    table = pd.DataFrame([row(r) for r in records], columns=list(COLUMNS))
+    numbers = [c for c in COLUMNS if c not in TEXTS]
+    table[numbers] = table[numbers].apply(pd.to_numeric)
+    intervals = [
+        c for c in numbers if c.endswith(("_low", "_high")) or c == "threshold"
+    ]  # a mean of these means nothing
+    mean = table[numbers].mean()
+    mean[intervals] = float("nan")
+    return pd.concat([table, pd.DataFrame([{"category": "mean", **mean}])], ignore_index=True)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Plain numbers to 6 places; an empty cell where there is none."""
+    counts = [
+        "train",
+        "test",
+        "anomalous",
+        "multiply_adds",
+        "rival_multiply_adds",
+        "peak_bytes",
+        "state_bytes",
+    ]
+    shown = table.copy()
+    for name in counts:
+        shown[name] = [f"{v:.10g}" if pd.notna(v) else "" for v in shown[name]]
+    return str(shown.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def to_screen(records: Sequence[Record]) -> str:
+    """The main columns, metrics in percent, for a terminal."""
+    table = frame(records)
+    rows = [
+        [r["category"], *(_shown(name, r[name]) for name in SCREEN)] for _, r in table.iterrows()
+    ]
+    return tabulate(
+        rows,
+        headers=["category", *SCREEN.values()],
+        stralign="right",
+        colalign=("left",),
+        disable_numparse=True,
+    )
+
+
+def rivals_to_screen(records: Sequence[Record]) -> str:
+    """The distance stage of a method beside that of its rivals; empty where it names none."""
+    rows = []
+    for record in records:
+        own = [record.labels["method"], record.time, record.work.get("multiply_adds_per_patch")]
+        others = [
+            [name, r.get("time", {}), r.get("multiply_adds_per_patch")]
+            for name, r in record.work.get("rivals", {}).items()
+        ]
+        for name, time, work in [own, *others] if others else []:
+            seconds = [
+                time.get(stage, {}).get("p50", float("nan")) for stage in ("distance", "total")
+            ]
+            rows.append(
+                [
+                    record.category,
+                    name,
+                    *(f"{1000 * s:.2f}" for s in seconds),
+                    f"{work:,}" if work else "-",
+                ]
+            )
+    heads = ["category", "method", "distance ms/image", "whole ms/image", "multiply-adds/patch"]
+    return tabulate(rows, headers=heads, stralign="right", disable_numparse=True) if rows else ""
+
+
+def _shown(name: str, value: float) -> str:
+    if pd.isna(value):
+        return "-"
+    if name in NAMES:
+        return f"{100 * value:.2f}"
+    if name == "total_p50":
+        return f"{1000 * value:.1f}"
+    if name == "state_bytes":
+        return f"{value / 1e6:.1f}"
+    return f"{value:.2f}"
+
+
+def sweep_frame(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> pd.DataFrame:
+    """One row per job and category of a sweep: the job's overrides, then the columns of a run."""
+    return pd.DataFrame(
+        [{**overrides, **row(record)} for overrides, records in jobs for record in records]
+    )
+
+
+def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> str:
+    """One row per setting: means over its categories.
+
+    Where a setting ran with several seeds, mean ± standard deviation over them.
+    """
+    long = sweep_frame(jobs)
+    varied = [
+        name
+        for name in dict.fromkeys(n for overrides, _ in jobs for n in overrides)
+        if name != "seed"
+    ]
+    if not varied:
+        long["run"], varied = "all", ["run"]
+    long[varied] = long[varied].fillna("")
+    rows = []
+    for setting, group in long.groupby(varied, sort=False):
+        seeds = group["seed"] if "seed" in group else pd.Series(0, index=group.index)
+        per_seed = group[list(SCREEN)].apply(pd.to_numeric).groupby(seeds).mean()
+        # A method that draws nothing has one record whatever the seed: one measurement.
+        n = min(len(per_seed), group.groupby("category")["record"].nunique().max())
+        cells = [_shown(c, per_seed[c].mean()) for c in SCREEN]
+        if n > 1:
+            deviations = [_shown(c, per_seed[c].std()) for c in SCREEN]
+            cells = [
+                f"{m} ± {s}" if c in NAMES else m
+                for c, m, s in zip(SCREEN, cells, deviations, strict=True)
+            ]
+        rows.append([*setting, group["category"].nunique(), n, *cells])
+    headers = [*varied, "categories", "seeds", *SCREEN.values()]
+    return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)

@@ -1,0 +1,1 @@
+"""What every room may use: settings, files, threads, the machine, progress and clocks."""

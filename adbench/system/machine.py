@@ -1,0 +1,191 @@
+"""What the machine is, and how much of it a run may use and used."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from adbench.errors import AdbenchError
+
+OWN_GROUPS = Path("/proc/self/cgroup")
+"""Where Linux names the control groups of the process."""
+GROUPS = Path("/sys/fs/cgroup")
+"""Where Linux shows their limits, and so those of containers and batch jobs."""
+PACKAGE = Path(__file__).parents[1]
+"""The folder of the package."""
+_PACKAGES = (
+    "adbench",
+    "torch",
+    "timm",
+    "open_clip_torch",
+    "openvino",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "numba",
+    "pillow",
+)
+_VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit the threads of torch and of every BLAS in the process; None leaves them as they are.
+
+    Everything that adbench runs on threads of its own takes as many as torch has.
+    """
+    if threads is not None:
+        import scipy.linalg  # noqa: F401  # loads a BLAS of its own, which must be there to be limited
+
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
+
+
+def device_name(device: str) -> str:
+    """The torch device that a ``device`` setting means: ``auto`` is the GPU where there is one.
+
+    Raises:
+        AdbenchError: The setting names a GPU and there is none.
+    """
+    available = torch.cuda.is_available()
+    if device.startswith("cuda") and not available:
+        raise AdbenchError(
+            f"device {device}: torch {torch.__version__} finds no CUDA device; "
+            "use device=cpu or auto"
+        )
+    return ("cuda" if available else "cpu") if device == "auto" else device
+
+
+def synchronise(device: str) -> None:
+    """Wait until ``device`` has computed all that was started on it, so that a clock counts it."""
+    name = device_name(device)
+    if name.startswith("cuda"):
+        torch.cuda.synchronize(name)
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Device, processor, threads, versions and commit, for the record."""
+    name = device_name(device)
+    libraries = {
+        f"{i['internal_api']}-{i.get('architecture', '')}x{i['num_threads']}"
+        for i in threadpool_info()
+    }
+    return {
+        "device": torch.cuda.get_device_name(name) if name.startswith("cuda") else "cpu",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "blas": sorted(libraries),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {p: v for p in _PACKAGES if (v := version(p))},
+        "variables": {v: os.environ[v] for v in _VARIABLES if v in os.environ},
+        "commit": commit(PACKAGE),
+    }
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, found without importing it; None where there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def commit(package: Path) -> str | None:
+    """The commit that the code in the folder ``package`` is of; None where nothing says it.
+
+    A wheel and an archive of the source carry it as ``commit.txt`` (see ``hatch_build.py``). A
+    checkout asks git.
+    """
+    with contextlib.suppress(OSError):
+        return (package / "commit.txt").read_text().strip() or None
+    if not (package.parent / ".git").exists():
+        return None  # git would answer with the commit of a repository further up
+    words = ["git", "-C", str(package.parent), "rev-parse", "HEAD"]
+    with contextlib.suppress(OSError):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or None
+    return None
+
+
+def free_memory() -> int:
+    """Bytes that the process can still take without swapping.
+
+    It is what the system has, or what the process's control group has left if that is less.
+    """
+    available = psutil.virtual_memory().available
+    return min([available, *_left_in_groups()])
+
+
+def reset_peak_memory() -> None:
+    """Start counting the peak anew where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Highest resident memory of the process in bytes.
+
+    It counts from ``reset_peak_memory`` where that works, else from the start of the process. It is
+    0 on Windows, which has no such count.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _left_in_groups() -> Iterator[int]:
+    """What the limits of the process's control group and of those around it leave, in bytes.
+
+    Both versions of Linux's interface are read.
+    """
+    with contextlib.suppress(OSError):
+        for line in OWN_GROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                root = GROUPS / controllers
+                v1 = bool(controllers)
+                files = ("limit_in_bytes", "usage_in_bytes") if v1 else ("max", "current")
+                inside = Path(path.lstrip("/"))
+                for group in (inside, *inside.parents):
+                    yield from _left_in(root / group, *files)
+
+
+def _left_in(group: Path, limit: str, used: str) -> Iterator[int]:
+    with contextlib.suppress(OSError, ValueError):  # a group without the files, or the limit "max"
+        allowed, taken = (int((group / f"memory.{name}").read_text()) for name in (limit, used))
+        # Pages of files, such as those of mapped features, count as taken, but the system takes
+        # them back when memory is short.
+        lines = (group / "memory.stat").read_text().splitlines()
+        shrinks = dict(line.split() for line in lines)
+        files = int(shrinks.get("total_inactive_file", shrinks.get("inactive_file", 0)))
+        yield max(0, allowed - taken + files)

@@ -1,0 +1,119 @@
+"""Settings.
+
+Dataclasses that refuse what is wrong, and the part of them that bears on the numbers.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from adbench.errors import AdbenchError
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(strict=True, extra="forbid", validate_default=True)
+"""For the settings of every part: a wrong type, range or name is refused at once."""
+
+
+@dataclass(frozen=True)
+class When:
+    """Marks a setting that is read only where ``condition``, a property of its class, is true.
+
+    ``dim: Annotated[int, When("is_gaussian")] = 128`` is no part of an identity where
+    ``is_gaussian`` is false, and an override of it is then refused. The property's docstring
+    completes "is read only where".
+    """
+
+    condition: str
+
+
+def settings_of(part: Any) -> dict[str, Any]:
+    """The settings of a built object that bear on its numbers, JSON-like.
+
+    Learned state is left out.
+    """
+    if not is_dataclass(part) or isinstance(part, type):
+        raise TypeError(f"{part!r} is not an instance of a settings dataclass")
+    conditions = _conditions(type(part))
+    names = [f.name for f in fields(part) if f.init]
+    return {
+        name: _jsonable(getattr(part, name)) for name in names if _holds(part, conditions.get(name))
+    }
+
+
+def class_name(cls: type) -> str:
+    """What names a class in records: its name, with the module where it is not adbench's."""
+    own = cls.__module__.split(".")[0] == "adbench"
+    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def unread(part: Any, path: list[str]) -> str | None:
+    """Why the setting at ``path`` of a built object is not read; None where it is."""
+    name, *rest = path
+    condition = _conditions(type(part)).get(name)
+    if condition is not None and not _holds(part, condition):
+        words = (getattr(type(part), condition).__doc__ or condition).splitlines()[0].rstrip(".")
+        return f"{name} is read only where {words[0].lower()}{words[1:]}"
+    value = getattr(part, name, None)
+    return unread(value, rest) if rest and is_dataclass(value) else None
+
+
+def check(cls: type[T], settings: dict[str, Any], path: str) -> T:
+    """Make ``cls`` from plain settings, naming in one AdbenchError all that are wrong.
+
+    Args:
+        cls: A pydantic dataclass.
+        settings: JSON-like.
+        path: Where the settings stand, such as ``method``; named in errors.
+    """
+    try:
+        # Through JSON, so that a list can fill a tuple, and a mapping a part, while types stay
+        # strict.
+        return TypeAdapter(cls).validate_json(json.dumps(settings))
+    except ValidationError as error:
+        raise AdbenchError(_explain(error, cls, path)) from None
+
+
+def digest(content: Any, length: int = 20) -> str:
+    """A short name for JSON-like ``content``, the same whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _conditions(cls: type) -> dict[str, str]:
+    """Setting -> the property on which it depends whether the setting is read."""
+    hints = get_type_hints(cls, include_extras=True)
+    marked = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return {
+        name: m.condition for name, marks in marked.items() for m in marks if isinstance(m, When)
+    }
+
+
+def _holds(part: Any, condition: str | None) -> bool:
+    return condition is None or bool(getattr(part, condition))
+
+
+def _jsonable(value: Any) -> Any:
+    """A setting's value as JSON has it: nested settings as a mapping, tuples as lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return settings_of(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _explain(error: ValidationError, cls: type, path: str) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join([path, *(str(part) for part in problem["loc"])])
+        if problem["type"] == "unexpected_keyword_argument":
+            known = ", ".join(f.name for f in fields(cls) if f.init)
+            lines.append(f"{where}: unknown setting; {cls.__name__} has {known}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where}: must be given")
+        elif problem["loc"]:
+            lines.append(f"{where}: {problem['msg']}, got {problem['input']!r}")
+        else:
+            lines.append(f"{path}: {problem['msg']}")
+    return "\n".join(lines)

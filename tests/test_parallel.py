@@ -1,0 +1,126 @@
+"""Threads for small pieces of work, BLAS libraries with one thread, and compiled loops."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from adbench.system.parallel import threads, workers
+
+LOOP = """
+from adbench.system.compiled import compiled
+
+@compiled()
+def double(x):
+    return 2 * x
+"""
+
+
+def python(code: str, folder: Path, **variables: str) -> str:
+    """What a fresh Python prints that can import from ``folder`` and has these variables."""
+    path = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_run_every_item_and_pass_errors_on(count):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        assert threads() == count
+        done: list[int] = []
+        with workers() as each:
+            each(done.append, range(10))
+            assert each(lambda item: item**2, range(5)) == [0, 1, 4, 9, 16]
+            with pytest.raises(TypeError):
+                each(lambda item: item + "", range(3))
+        assert sorted(done) == list(range(10))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_torch_all_processors_are_used_and_torch_is_not_loaded(tmp_path):
+    code = """
+import sys
+from adbench.system.parallel import threads, workers
+with workers() as each:
+    each(abs, [1, -1])
+print("torch" in sys.modules, threads())
+"""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert python(code, tmp_path) == f"False {available}"
+
+
+@pytest.mark.parametrize("block", ["nullcontext", "libraries_known"])
+def test_a_library_that_is_loaded_later_is_limited_too(block, tmp_path):
+    """The counts of threads of BLAS libraries before, inside and after workers, with new ones."""
+    code = f"""
+from contextlib import nullcontext
+from threadpoolctl import threadpool_info
+from adbench.system.parallel import libraries_known, workers
+
+def counts():
+    return [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+
+import numpy
+with {block}():
+    with workers():
+        first = counts()
+    import scipy.linalg
+    before = counts()
+    with workers():
+        inside = counts()
+print(set(first), len(before) - len(first), set(before), set(inside), set(counts()))
+"""
+    counts = {f"{name}_NUM_THREADS": "2" for name in ("OPENBLAS", "MKL", "BLIS", "OMP")}
+    first, added, before, inside, after = python(code, tmp_path, **counts).split()
+    if added == "0":
+        pytest.skip("numpy and scipy share a BLAS library")
+    assert (first, before, inside, after) == ("{1}", "{2}", "{1}", "{2}")
+
+
+def test_loops_compile_in_memory_where_no_folder_can_be_written(tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    (tmp_path / "__pycache__").write_text("a file where the folder would be made")
+    code = """
+from numba import njit
+import loop
+print(loop.double(21))
+try:
+    njit(cache=True)(loop.double.py_func)
+except RuntimeError:
+    print("no folder")
+"""
+    nowhere = str(tmp_path / "loop.py")
+    homes = {"HOME": nowhere, "XDG_CACHE_HOME": nowhere, "LOCALAPPDATA": nowhere}
+    assert python(code, tmp_path, NUMBA_CACHE_DIR="", **homes).split("\n") == ["42", "no folder"]
+
+
+@pytest.mark.slow
+def test_compiled_loops_are_kept_and_damaged_ones_replaced(tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    cache = tmp_path / "cache"
+    code = """
+import loop
+loop.double(21), loop.double(21)
+print(loop.double(21), sum(loop.double.stats.cache_hits.values()))
+"""
+
+    def run() -> str:
+        return python(code, tmp_path, NUMBA_CACHE_DIR=str(cache))
+
+    assert run() == "42 0"
+    assert run() == "42 1"
+    for pattern in ("*.nbi", "*.nbc"):  # the index, then the code
+        (damaged,) = cache.rglob(pattern)
+        damaged.write_bytes(damaged.read_bytes()[:-20])
+        assert run() == "42 0"
+        assert run() == "42 1"

@@ -1,0 +1,188 @@
+"""Sweeps: all jobs together by default, one by one under other launchers, one table at the end."""
+
+import csv
+import itertools
+import json
+
+import pytest
+from commands import SMALL, adbench, mvtec, rows, table
+from hydra.core.utils import JobStatus
+from made_records import made, saved
+from omegaconf import OmegaConf
+
+from adbench.cli.sweep import finish
+from adbench.results.records import load_all
+
+CALLBACK = '''
+import json
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+
+
+class Told(Callback):
+    """Writes what Hydra tells of every job."""
+
+    def __init__(self, file):
+        self.file = Path(file)
+
+    def on_job_end(self, config, job_return, **rest):
+        here = HydraConfig.get()
+        told = {
+            "number": here.job.num,
+            "overrides": list(here.overrides.task),
+            "choice": here.runtime.choices["method"],
+            "value": job_return.return_value,
+            "status": job_return.status.name,
+            "seed": config.seed,
+        }
+        with self.file.open("a") as file:
+            file.write(json.dumps(told) + "\\n")
+'''
+
+
+@pytest.fixture
+def words(tmp_path, make_category):
+    """Words for a small dataset without times."""
+    make_category(tmp_path / "images", "bottle", edge=64)
+    rest = ["timing.enabled=false", "heatmaps=0", "threshold=train"]
+    return [*mvtec(tmp_path / "images"), *SMALL, *rest]
+
+
+def swept(folder, where="runs/sweeps"):
+    """The rows of the only sweep's table."""
+    (path,) = (folder / where).rglob("sweep.csv")
+    return rows(path)
+
+
+@pytest.mark.slow
+def test_a_sweep_extracts_and_selects_once_and_ends_with_a_table(tmp_path, words):
+    done = adbench(tmp_path, "run", "-m", *words, "method.ratio=0.05,0.2", "method.k=1,3")
+    assert "sweep.csv" in done.stdout
+    found = swept(tmp_path)
+    expected = list(itertools.product(("0.05", "0.2"), ("1", "3")))
+    assert [(r["method.ratio"], r["method.k"]) for r in found] == expected
+    assert len({r["record"] for r in found}) == 4
+    features = list((tmp_path / "cache" / "features").iterdir())
+    assert len(features) == 2  # of the training and of the test images
+
+
+@pytest.mark.slow
+def test_the_order_of_flags_and_of_swept_settings_changes_no_number(tmp_path, words):
+    """Each job of the sweep has the numbers of a run by itself, too."""
+    found = []
+    for number, sweep in enumerate(
+        (
+            ["-m", "method.ratio=0.05,0.2", "method.k=1,3"],
+            ["method.k=3,1", "method.ratio=0.2,0.05", "--multirun"],
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        adbench(folder, "run", *words, *sweep)
+        key = ("method.ratio", "method.k")
+        found.append(
+            {
+                tuple(r[k] for k in key): (
+                    r["record"],
+                    r["image_auroc"],
+                    r["pixel_auroc"],
+                    r["threshold"],
+                )
+                for r in swept(folder)
+            }
+        )
+    assert found[0] == found[1]
+    (tmp_path / "alone").mkdir()
+    adbench(tmp_path / "alone", "run", *words, "method.ratio=0.05", "method.k=3")
+    alone = table(tmp_path / "alone")[0]
+    names = ("record", "image_auroc", "pixel_auroc", "threshold")
+    assert found[0]["0.05", "3"] == tuple(alone[n] for n in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["hydra.sweep.dir=elsewhere"],
+        ["hydra.sweep.dir=elsewhere", "hydra/launcher=basic", "hydra/sweeper=basic"],
+    ],
+)
+def test_a_sweep_whose_job_fails_says_so_and_keeps_the_rest(tmp_path, words, more):
+    swept_words = [*words, "method.ratio=0.00001,0.1", *more]
+    done = adbench(tmp_path, "run", "-m", *swept_words, check=False)
+    assert done.returncode == 1
+    assert "keeps 0 of" in done.stderr
+    assert [r["category"] for r in table(tmp_path)] == ["bottle", "mean"]
+    assert [r["method.ratio"] for r in swept(tmp_path)] == ["0.1"]
+
+
+@pytest.mark.slow
+def test_a_job_whose_settings_contradict_each_other_fails_alone(tmp_path, words):
+    """With b 1 and the nearest item itself, re-weighting means nothing; b 1 alone does."""
+    words += ["method.reweight=paper", "method.b=1,2", "method.include_self=true,false"]
+    done = adbench(tmp_path, "run", "-m", *words, check=False)
+    assert done.returncode == 1
+    assert "job 0: " in done.stdout
+    assert "every score 0" in done.stderr
+    found = [(r["method.b"], r["method.include_self"]) for r in swept(tmp_path)]
+    assert found == [("1", "False"), ("2", "True"), ("2", "False")]
+
+
+@pytest.mark.slow
+def test_hydra_is_told_the_result_of_every_job(tmp_path, words):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "told.py").write_text(CALLBACK)
+    callback = f"+hydra.callbacks.told={{_target_:told.Told,file:'{tmp_path}/told.jsonl'}}"
+    where = {"PYTHONPATH": str(tmp_path / "site")}
+    adbench(tmp_path, "run", "-m", *words, callback, "seed=0,1", env=where)
+    told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()]
+    by_record = [float(r["image_auroc"]) for r in swept(tmp_path)]
+    assert [t["number"] for t in told] == [0, 1]
+    assert [t["overrides"][-1] for t in told] == ["seed=0", "seed=1"]
+    assert [t["seed"] for t in told] == [0, 1]
+    assert {t["status"] for t in told} == {JobStatus.COMPLETED.name}
+    assert [t["value"] for t in told] == pytest.approx(by_record, abs=1e-6)
+    shown = adbench(tmp_path, "run", "--cfg", "job").stdout
+    assert {t["choice"] for t in told} == {OmegaConf.create(shown).method.name}
+
+
+@pytest.mark.slow
+def test_odd_signs_in_the_results_folder_are_no_trouble(tmp_path, words):
+    adbench(tmp_path, "run", "-m", *words, "seed=0,1", "results='it\\'s = (1)'")
+    assert len(swept(tmp_path, "it's = (1)")) == 2
+
+
+def test_the_table_shows_what_varies_and_counts_failures(tmp_path, capsys):
+    jobs = [
+        {"overrides": ["seed=0", "a=1"], "failures": {"bottle": "is empty"}},
+        {"overrides": ["seed=0", "a=2"], "failures": {}},
+    ]
+    for number, job in enumerate(jobs):
+        content = json.dumps({**job, "records": [], "folder": "."})
+        (tmp_path / f"job-{number}.json").write_text(content)
+    assert finish(tmp_path) == 1
+    assert "1 failures in this sweep" in capsys.readouterr().err
+    (tmp_path / "job-0.json").unlink()
+    assert finish(tmp_path) == 0
+
+
+def test_jobs_come_in_the_order_of_their_numbers(tmp_path):
+    folder = tmp_path / "records"
+    for number in range(11):
+        record = saved(folder, made(f"method.ratio={(number + 1) / 20}", "bottle"))
+        content = {
+            "overrides": [f"method.ratio={(number + 1) / 20}"],
+            "records": [f"{record.name}.json"],
+            "folder": "../records",
+            "failures": {},
+        }
+        (tmp_path / "sweep").mkdir(exist_ok=True)
+        (tmp_path / "sweep" / f"job-{number}.json").write_text(json.dumps(content))
+    assert finish(tmp_path / "sweep") == 0
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        found = [float(row["method.ratio"]) for row in csv.DictReader(file)]
+    assert found == sorted(found)
+    assert len(load_all(folder)) == len(found) == 11
