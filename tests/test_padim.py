@@ -267,14 +267,13 @@ def test_learned_state_alone_restores_the_scores(
 def test_copies_with_the_same_ridge_share_the_factors() -> None:
     train, test = features(9), features(3, seed=1)
     fitted = method(reduction="none").fit(train)
-    held = state_bytes(fitted)
     raw = ask(fitted, image_score="raw")
     assert raw.gaussians is fitted.gaussians
     factors = fitted.gaussians.factor(fitted.ridge)
     raw.score(test)
     assert fitted.gaussians.factor(fitted.ridge) is factors
     ask(fitted, ridge=0.5).score(test)
-    assert state_bytes(fitted) == held  # one set of factors, whatever the number of ridges
+    assert fitted.gaussians.factor(fitted.ridge) is not factors  # one ridge's are kept at a time
 
 
 def test_a_full_rotation_is_no_reduction() -> None:
@@ -353,7 +352,7 @@ def test_state_of_the_dual_form_holds_each_layer_at_its_own_size() -> None:
     fitted = method(reduction="none", solver="dual").fit(features(9))
     values = 9 * sum(c * h * w for c, (h, w) in zip(CHANNELS, EVEN, strict=True))
     assert sum(v.nbytes for v in fitted.values_) == 4 * values
-    assert state_bytes(fitted) > 4 * values + 4 * 48 * 9 * 9  # and the factors
+    assert 4 * values < state_bytes(fitted) < 4 * values + 4 * 9 * sum(CHANNELS) * 48
 
 
 class TestBadInput:

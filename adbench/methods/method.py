@@ -206,8 +206,8 @@ def restore(method: M, state: Mapping[str, Any]) -> M:
 
 
 def state_bytes(method: Method) -> int:
-    """Bytes of what a fitted method holds: its learned state, and what is rebuilt from it."""
-    return _bytes(value for name, value in vars(method).items() if name not in _names(method))
+    """Bytes of what a fitted method learned; what is rebuilt from it does not count."""
+    return _bytes(state_of(method).values())
 
 
 def _names(method: object) -> set[str]:
@@ -224,6 +224,4 @@ def _bytes(values: Iterable[Any]) -> int:
             total += _bytes(value.values())
         elif isinstance(value, list | tuple):
             total += _bytes(value)
-        elif isinstance(getattr(value, "nbytes", None), int):
-            total += value.nbytes
     return total

@@ -40,7 +40,7 @@ class Record:
     ``adbench.bench.latency``."""
     memory: dict[str, int | None] = field(default_factory=dict)
     """peak: highest resident memory of the process, where this was measured alone; state: what the
-    fitted detector holds."""
+    detector learned."""
     work: dict[str, Any] = field(default_factory=dict)
     """Multiply-adds per patch of the distance stage, and the same of rivals timed beside it, where
     the method gives them."""

@@ -60,7 +60,7 @@ COLUMNS = {
     "fit_seconds": "the fit; empty where it was not made alone",
     "score_seconds": "scoring all test images; empty where this served other settings too",
     "peak_bytes": "highest resident memory of the process; empty where it was not measured alone",
-    "state_bytes": "what the fitted method holds",
+    "state_bytes": "what the method learned, as a saved detector would hold it",
     "record": "id of the record",
 }
 """The columns of a run's CSV and what they hold."""
