@@ -112,17 +112,20 @@ def run_process(*words: object, limits: Limits | None = None) -> Process:
             stopped.set()
             child.kill()
 
-        timer = threading.Timer(limits.seconds if limits else threading.TIMEOUT_MAX, stop)
-        timer.daemon = True
-        timer.start()
+        timer = threading.Timer(limits.seconds, stop) if limits else None
+        if timer:
+            timer.start()
         _, status, used = os.wait4(child.pid, 0)  # the one call that tells this child's memory
-        timer.cancel()
+        if timer:
+            timer.cancel()
         took = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         text = output.read().decode(errors="replace")
     if child.returncode:
-        end = f"was stopped after {took:.0f} s" if stopped.is_set() else _ended(child.returncode)
+        end = f"ended with {child.returncode}"
+        if stopped.is_set():
+            end = f"was stopped after {took:.0f} s"
         raise RuntimeError(f"{' '.join(map(str, words))} {end}:\n{text[-3000:]}")
     return Process(took, used.ru_maxrss * 1024, text)
 
@@ -130,10 +133,6 @@ def run_process(*words: object, limits: Limits | None = None) -> Process:
 def last_json(text: str) -> Any:
     """What a child printed on its last line."""
     return json.loads(text.strip().splitlines()[-1])
-
-
-def _ended(code: int | None) -> str:
-    return f"ended with {code}"
 
 
 # A peer that is called again and again
@@ -221,7 +220,7 @@ class Peer:
         except (EOFError, OSError):
             self._process.join()
             self._fail(
-                f"the process {_ended(self._process.exitcode)} in {what}; "
+                f"the process ended with {self._process.exitcode} in {what}; "
                 f"it might take {self._memory / 1e9:.1f} GB"
             )
         if answer == MISSING:

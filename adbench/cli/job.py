@@ -147,7 +147,7 @@ def measure(plans: Sequence[Plan]) -> list[Outcome]:
 
 def _show(planned: Plan, outcome: Outcome) -> None:
     path = planned.results / "tables" / f"{planned.name}.csv"
-    write_whole(path, summary.to_csv(summary.frame(outcome.records)))
+    write_whole(path, summary.to_csv(outcome.records))
     tables = [summary.to_screen(outcome.records), summary.rivals_to_screen(outcome.records)]
     shown = "\n\n".join(filter(None, tables))
     say(f"\n{shown}\n\nmetrics in percent; table: {path}")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adbench.results import summary
+from adbench.results import sweep
 from adbench.results.records import load
 from adbench.system.files import write_whole
 
@@ -17,8 +17,8 @@ def finish(folder: Path) -> int:
     jobs = list(zip(_varied(contents), [_records(c, folder) for c in contents], strict=True))
     if any(found for _, found in jobs):
         path = folder / "sweep.csv"
-        write_whole(path, summary.sweep_frame(jobs).to_csv(index=False, float_format="%.6f"))
-        shown = summary.sweep_to_screen(jobs)
+        write_whole(path, sweep.sweep_frame(jobs).to_csv(index=False, float_format="%.6f"))
+        shown = sweep.sweep_to_screen(jobs)
         place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         print(f"\n{shown}\n\nmetrics in percent, means over categories; table: {place}")
     failures = sum(len(content["failures"]) for content in contents)

@@ -6,7 +6,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 
@@ -44,6 +43,8 @@ def save_heatmaps(
     Raises:
         AdbenchError: The folder cannot be written.
     """
+    from matplotlib import colormaps  # slow to load, and many runs draw nothing
+
     low, high = float(maps.min()), float(maps.max())
     for index in _in_turn([s.defect for s in samples], count):
         sample = samples[index]

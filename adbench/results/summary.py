@@ -1,9 +1,12 @@
-"""The table of one run or of a sweep, from records alone."""
+"""The table of one run, from records alone."""
 
+import csv
+import io
+import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
-import pandas as pd
 from tabulate import tabulate
 
 from adbench.evaluation.metrics import METRICS
@@ -67,6 +70,11 @@ COLUMNS = {
 
 TEXTS = ("category", "rival", "record")
 """The columns that hold no numbers."""
+COUNTS = (
+    *("train", "test", "anomalous", "multiply_adds", "rival_multiply_adds"),
+    *("peak_bytes", "state_bytes"),
+)
+"""The columns that hold whole numbers."""
 
 
 def row(record: Record) -> dict[str, Any]:
@@ -90,42 +98,27 @@ def row(record: Record) -> dict[str, Any]:
     return {name: values.get(name) for name in COLUMNS}
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per category and a mean row over them, with the columns of ``COLUMNS``."""
-    table = pd.DataFrame([row(r) for r in records], columns=list(COLUMNS))
-    numbers = [c for c in COLUMNS if c not in TEXTS]
-    table[numbers] = table[numbers].apply(pd.to_numeric)
-    intervals = [
-        c for c in numbers if c.endswith(("_low", "_high")) or c == "threshold"
-    ]  # a mean of these means nothing
-    mean = table[numbers].mean()
-    mean[intervals] = float("nan")
-    return pd.concat([table, pd.DataFrame([{"category": "mean", **mean}])], ignore_index=True)
+def lines(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One line per category and one of means over them, with the keys of ``COLUMNS``."""
+    found = [row(record) for record in records]
+    mean: dict[str, Any] = {
+        name: _mean([line[name] for line in found]) for name in COLUMNS if _has_mean(name)
+    }
+    return [*found, {**dict.fromkeys(COLUMNS), **mean, "category": "mean"}]
 
 
-def to_csv(table: pd.DataFrame) -> str:
+def to_csv(records: Sequence[Record]) -> str:
     """Plain numbers to 6 places; an empty cell where there is none."""
-    counts = [
-        "train",
-        "test",
-        "anomalous",
-        "multiply_adds",
-        "rival_multiply_adds",
-        "peak_bytes",
-        "state_bytes",
-    ]
-    shown = table.copy()
-    for name in counts:
-        shown[name] = [f"{v:.10g}" if pd.notna(v) else "" for v in shown[name]]
-    return str(shown.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_plain(name, v) for name, v in line.items()] for line in lines(records))
+    return text.getvalue()
 
 
 def to_screen(records: Sequence[Record]) -> str:
     """The main columns, metrics in percent, for a terminal."""
-    table = frame(records)
-    rows = [
-        [r["category"], *(_shown(name, r[name]) for name in SCREEN)] for _, r in table.iterrows()
-    ]
+    rows = [[line["category"], *(shown(n, line[n]) for n in SCREEN)] for line in lines(records)]
     return tabulate(
         rows,
         headers=["category", *SCREEN.values()],
@@ -160,8 +153,9 @@ def rivals_to_screen(records: Sequence[Record]) -> str:
     return tabulate(rows, headers=heads, stralign="right", disable_numparse=True) if rows else ""
 
 
-def _shown(name: str, value: float) -> str:
-    if pd.isna(value):
+def shown(name: str, value: float | None) -> str:
+    """A number of a column of ``SCREEN`` as a terminal shows it."""
+    if value is None or math.isnan(value):
         return "-"
     if name in NAMES:
         return f"{100 * value:.2f}"
@@ -172,40 +166,17 @@ def _shown(name: str, value: float) -> str:
     return f"{value:.2f}"
 
 
-def sweep_frame(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> pd.DataFrame:
-    """One row per job and category of a sweep: the job's overrides, then the columns of a run."""
-    return pd.DataFrame(
-        [{**overrides, **row(record)} for overrides, records in jobs for record in records]
-    )
+def _has_mean(name: str) -> bool:
+    """Whether a column holds numbers whose mean over categories means something."""
+    return name not in (*TEXTS, "threshold") and not name.endswith(("_low", "_high"))
 
 
-def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> str:
-    """One row per setting: means over its categories.
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else None
 
-    Where a setting ran with several seeds, mean ± standard deviation over them.
-    """
-    long = sweep_frame(jobs)
-    varied = [
-        name
-        for name in dict.fromkeys(n for overrides, _ in jobs for n in overrides)
-        if name != "seed"
-    ]
-    if not varied:
-        long["run"], varied = "all", ["run"]
-    long[varied] = long[varied].fillna("")
-    rows = []
-    for setting, group in long.groupby(varied, sort=False):
-        seeds = group["seed"] if "seed" in group else pd.Series(0, index=group.index)
-        per_seed = group[list(SCREEN)].apply(pd.to_numeric).groupby(seeds).mean()
-        # A method that draws nothing has one record whatever the seed: one measurement.
-        n = min(len(per_seed), group.groupby("category")["record"].nunique().max())
-        cells = [_shown(c, per_seed[c].mean()) for c in SCREEN]
-        if n > 1:
-            deviations = [_shown(c, per_seed[c].std()) for c in SCREEN]
-            cells = [
-                f"{m} ± {s}" if c in NAMES else m
-                for c, m, s in zip(SCREEN, cells, deviations, strict=True)
-            ]
-        rows.append([*setting, group["category"].nunique(), n, *cells])
-    headers = [*varied, "categories", "seeds", *SCREEN.values()]
-    return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
+
+def _plain(name: str, value: Any) -> str:
+    if value is None or name in TEXTS:
+        return value or ""
+    return f"{value:.10g}" if name in COUNTS else f"{value:.6f}"

@@ -1,0 +1,48 @@
+"""The table of a sweep, from the records of its jobs alone."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from tabulate import tabulate
+
+from adbench.results.record import Record
+from adbench.results.summary import NAMES, SCREEN, row, shown
+
+
+def sweep_frame(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> pd.DataFrame:
+    """One row per job and category of a sweep: the job's overrides, then the columns of a run."""
+    return pd.DataFrame(
+        [{**overrides, **row(record)} for overrides, records in jobs for record in records]
+    )
+
+
+def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> str:
+    """One row per setting: means over its categories.
+
+    Where a setting ran with several seeds, mean ± standard deviation over them.
+    """
+    long = sweep_frame(jobs)
+    varied = [
+        name
+        for name in dict.fromkeys(n for overrides, _ in jobs for n in overrides)
+        if name != "seed"
+    ]
+    if not varied:
+        long["run"], varied = "all", ["run"]
+    long[varied] = long[varied].fillna("")
+    rows = []
+    for setting, group in long.groupby(varied, sort=False):
+        seeds = group["seed"] if "seed" in group else pd.Series(0, index=group.index)
+        per_seed = group[list(SCREEN)].apply(pd.to_numeric).groupby(seeds).mean()
+        # A method that draws nothing has one record whatever the seed: one measurement.
+        n = min(len(per_seed), group.groupby("category")["record"].nunique().max())
+        cells = [shown(c, per_seed[c].mean()) for c in SCREEN]
+        if n > 1:
+            deviations = [shown(c, per_seed[c].std()) for c in SCREEN]
+            cells = [
+                f"{m} ± {s}" if c in NAMES else m
+                for c, m, s in zip(SCREEN, cells, deviations, strict=True)
+            ]
+        rows.append([*setting, group["category"].nunique(), n, *cells])
+    headers = [*varied, "categories", "seeds", *SCREEN.values()]
+    return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
