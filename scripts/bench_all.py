@@ -39,14 +39,29 @@ class Bench:
 
 BENCHES = (
     Bench("run", "Whole run", "bench_run.py", takes_data=True),
-    Bench("run_patchcore", "Memory of PatchCore 25% on 391 images", "bench_run.py", ("--memory", "patchcore")),
-    Bench("run_padim", "Memory of PaDiM with all channels on 391 images", "bench_run.py", ("--memory", "padim")),
+    Bench(
+        "run_patchcore",
+        "Memory of PatchCore 25% on 391 images",
+        "bench_run.py",
+        ("--memory", "patchcore"),
+    ),
+    Bench(
+        "run_padim",
+        "Memory of PaDiM with all channels on 391 images",
+        "bench_run.py",
+        ("--memory", "padim"),
+    ),
     Bench("sweep", "Sweeps", "bench_sweep.py", takes_data=True),
     Bench("backbone", "Backbone", "bench_backbone.py"),
     Bench("coreset", "Greedy selection", "bench_coreset.py", ("--repeats", "3")),
     Bench("neighbors", "Nearest neighbours", "bench_neighbors.py"),
     Bench("padim", "PaDiM", "bench_padim.py"),
-    Bench("padim_memory", "PaDiM with all channels, from mapped features on", "bench_padim.py", ("--memory",)),
+    Bench(
+        "padim_memory",
+        "PaDiM with all channels, from mapped features on",
+        "bench_padim.py",
+        ("--memory",),
+    ),
     Bench("spade", "SPADE", "bench_spade.py"),
     Bench("crd", "CRD", "bench_crd.py"),
     Bench("metrics", "Pixel metrics", "bench_metrics.py", ("--repeats", "1")),
@@ -102,9 +117,23 @@ GOALS = (
         "patchcore-inspection (sum of its stages below)",
         lambda f: _sum_of_stages(f) / f["run.adbench_bare_s"],
     ),
-    Goal("greedy_patchcore_inspection", GREEDY, "≥", 100, "×", "patchcore-inspection", lambda f: f["coreset.ratio"]),
     Goal(
-        "greedy_anomalib", GREEDY, "≥", 400, "×", "anomalib", lambda f: f["coreset.anomalib_s"] / f["coreset.adbench_s"]
+        "greedy_patchcore_inspection",
+        GREEDY,
+        "≥",
+        100,
+        "×",
+        "patchcore-inspection",
+        lambda f: f["coreset.ratio"],
+    ),
+    Goal(
+        "greedy_anomalib",
+        GREEDY,
+        "≥",
+        400,
+        "×",
+        "anomalib",
+        lambda f: f["coreset.anomalib_s"] / f["coreset.adbench_s"],
     ),
     Goal("neighbour_anomalib", NEIGHBOUR, "≥", 10, "×", "anomalib", lambda f: f["neighbors.ratio"]),
     Goal(
@@ -137,8 +166,24 @@ GOALS = (
     ),
     Goal("spade", "SPADE K 50", "≥", 500, "×", "SPADE-pytorch", lambda f: f["spade.ratio"]),
     Goal("crd_limit", "CRD", "≥", 95, "%", "of the GEMM limit", lambda f: 100 * f["crd.ratio"]),
-    Goal("crd_lambdas", "CRD, five lambdas", "≤", 1.1, "×", "one", lambda f: f["crd.five_lambdas_over_one"]),
-    Goal("metrics_auroc", METRICS, "≥", 35, "×", "scikit-learn's AUROC alone", lambda f: f["metrics.ratio"]),
+    Goal(
+        "crd_lambdas",
+        "CRD, five lambdas",
+        "≤",
+        1.1,
+        "×",
+        "one",
+        lambda f: f["crd.five_lambdas_over_one"],
+    ),
+    Goal(
+        "metrics_auroc",
+        METRICS,
+        "≥",
+        35,
+        "×",
+        "scikit-learn's AUROC alone",
+        lambda f: f["metrics.ratio"],
+    ),
     Goal(
         "metrics_aupro",
         METRICS,
@@ -157,7 +202,15 @@ GOALS = (
         "over the arrays",
         lambda f: f["metrics.adbench_all_four_bytes"] / 1e9,
     ),
-    Goal("sweep", SWEEP, "≤", 1.3, "×", "its most expensive member", lambda f: f["sweep.patchcore_times"]),
+    Goal(
+        "sweep",
+        SWEEP,
+        "≤",
+        1.3,
+        "×",
+        "its most expensive member",
+        lambda f: f["sweep.patchcore_times"],
+    ),
     Goal(
         "run_patchcore",
         "peak memory of PatchCore 25% on 391 images, WideResNet50",
@@ -202,7 +255,11 @@ def load(folder: Path) -> Found:
 
 def gather(benches: Mapping[str, Mapping[str, Any]]) -> Figures:
     """All figures with one number of threads."""
-    return {f"{name}.{key}": value for name, kept in benches.items() for key, value in kept["figures"].items()}
+    return {
+        f"{name}.{key}": value
+        for name, kept in benches.items()
+        for key, value in kept["figures"].items()
+    }
 
 
 # The page
@@ -210,27 +267,40 @@ def gather(benches: Mapping[str, Mapping[str, Any]]) -> Figures:
 
 def to_markdown(found: Found) -> str:
     """The page of all that was kept."""
-    parts = ["# Speed and memory, measured", _introduction(found), _machine(found), "## Goals", _goals(found)]
+    parts = [
+        "# Speed and memory, measured",
+        _introduction(found),
+        _machine(found),
+        "## Goals",
+        _goals(found),
+    ]
     for bench in BENCHES:
         parts += [f"## {bench.title}", _section(bench, found)]
     return "\n\n".join(parts) + "\n"
 
 
 def _introduction(found: Found) -> str:
-    quick = sorted({name for kept in found.values() for name, content in kept.items() if content["quick"]})
+    quick = sorted(
+        {name for kept in found.values() for name, content in kept.items() if content["quick"]}
+    )
     text = (
         "Written by `python scripts/bench_all.py` from the files in `performance/`; every number is a median of one "
         "session on one machine, peers and adbench in turns on the same arrays and threads. *scaled*: a part was run and "
         "multiplied by a law that is exactly linear."
     )
-    return f"{text} Not the whole work but a trial (`--quick`): {', '.join(quick)}." if quick else text
+    return (
+        f"{text} Not the whole work but a trial (`--quick`): {', '.join(quick)}." if quick else text
+    )
 
 
 def _machine(found: Found) -> str:
     kept = [content for benches in found.values() for content in benches.values()]
 
     def distinct(read: Callable[[dict[str, Any]], object]) -> str:
-        return "; ".join(dict.fromkeys(str(read(content["machine"])) for content in kept)) or "not measured"
+        return (
+            "; ".join(dict.fromkeys(str(read(content["machine"])) for content in kept))
+            or "not measured"
+        )
 
     def listed(values: Mapping[str, object]) -> str:
         return ", ".join(f"{name} {value}" for name, value in values.items()) or "none"
@@ -246,7 +316,9 @@ def _machine(found: Found) -> str:
         "commit": distinct(lambda m: m["commit"]),
         "measured": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "not measured",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    )
 
 
 def _goals(found: Found) -> str:
@@ -283,8 +355,14 @@ def _section(bench: Bench, found: Found) -> str:
     for threads, benches in found.items():
         if bench.name in benches:
             kept = benches[bench.name]
-            command = f"python scripts/{' '.join([bench.script, *bench.arguments])} --threads {threads}"
-            parts.append("\n".join([f"`{command}`, {kept['seconds']:.0f} s", "", "```", *kept["lines"], "```"]))
+            command = (
+                f"python scripts/{' '.join([bench.script, *bench.arguments])} --threads {threads}"
+            )
+            parts.append(
+                "\n".join(
+                    [f"`{command}`, {kept['seconds']:.0f} s", "", "```", *kept["lines"], "```"]
+                )
+            )
     if len(parts) == 1:
         parts.append("Not measured.")
     elif bench.name == "growth":
@@ -328,20 +406,38 @@ def measure(bench: Bench, threads: int, options: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[bench.name for bench in BENCHES])
-    parser.add_argument("--data", type=Path, help="a folder that holds MVTec's bottle, for the whole runs and sweeps")
-    parser.add_argument("--no-engine", action="store_true", help="leave out anomalib's Engine: half an hour each time")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=[bench.name for bench in BENCHES]
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="a folder that holds MVTec's bottle, for the whole runs and sweeps",
+    )
+    parser.add_argument(
+        "--no-engine",
+        action="store_true",
+        help="leave out anomalib's Engine: half an hour each time",
+    )
     parser.add_argument("--quick", action="store_true", help="a trial of every script")
-    parser.add_argument("--render", action="store_true", help="write the page from what is kept and measure nothing")
+    parser.add_argument(
+        "--render", action="store_true", help="write the page from what is kept and measure nothing"
+    )
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", metavar="FOLDER")
     options = parser.parse_args()
     failed = []
     if not options.render:
         for threads in options.threads:
             for bench in BENCHES:
-                chosen = bench.name in options.only if options.only else threads == options.threads[0] or not bench.once
+                chosen = (
+                    bench.name in options.only
+                    if options.only
+                    else threads == options.threads[0] or not bench.once
+                )
                 if chosen and not measure(bench, threads, options):
                     failed.append(f"{bench.name} with {threads}")
     render(options.results)

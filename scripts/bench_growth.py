@@ -1,12 +1,14 @@
-"""How time and memory of each stage grow with the training images: 50 to 800, synthetic, WideResNet50's shapes at 224.
+"""How time and memory of each stage grow with the training images: 50 to 800, synthetic.
 
-Each stage and size runs in a process of its own on memory-mapped features, as the cache leaves them. Memory is the highest
-anonymous memory (the mapped features themselves are not counted, caches of them are) above that before the stage, sampled
-every 2 ms. The slope is that of the straight line through the logarithms: 1 is linear, 0 constant. Stages under a few
-milliseconds or megabytes have none that means anything.
+They have WideResNet50's shapes at 224 pixels. Each stage and size runs in a process of its own on
+memory-mapped features, as the cache leaves them. Memory is the highest anonymous memory (the mapped
+features themselves are not counted, caches of them are) above that before the stage, sampled every
+2 ms. The slope is that of the straight line through the logarithms: 1 is linear, 0 constant. Stages
+under a few milliseconds or megabytes have none that means anything.
 
-The greedy selection takes 10% of 784 patches per image in 128 dimensions; one image's 784 patches are searched in that
-bank of 1536; PaDiM keeps 550 dims; SPADE compares with 50 images; pixel metrics are of as many 224 x 224 maps.
+The greedy selection takes 10% of 784 patches per image in 128 dimensions; one image's 784 patches
+are searched in that bank of 1536; PaDiM keeps 550 dims; SPADE compares with 50 images; pixel
+metrics are of as many 224 x 224 maps.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
+from processes import last_json, run_process
 
 SIZES, QUICK_SIZES = (50, 100, 200, 400, 800), (10, 20, 40)
 QUERIES = 784
@@ -43,13 +46,14 @@ def anonymous_memory() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not tell the anonymous memory of a process; run it on Linux")
+    raise RuntimeError("this system does not tell the anonymous memory of a process; use Linux")
 
 
 @contextmanager
 def peak_above() -> Iterator[list[int]]:
-    """A list that holds, after the block, the most bytes of anonymous memory above those before it."""
-    ctypes.CDLL(None).malloc_trim(0)  # else what an earlier stage freed would be taken for nothing
+    """A list that holds, after the block, the most bytes of anonymous memory above those before."""
+    # Else what an earlier stage freed would seem to cost nothing.
+    ctypes.CDLL(None).malloc_trim(0)
     before, peak, done = anonymous_memory(), [0], threading.Event()
 
     def sample() -> None:
@@ -72,19 +76,20 @@ def measure(run: Callable[[], object]) -> tuple[float, float]:
     return seconds, float(peak[0])
 
 
-# The stages; each is given the folder of features and the number of training images
+# The stages; each is given the folder of features and the number of training images.
 
 
 def write(folder: Path, n: int) -> Found:
     """Patches for the selection and the bank, and layers for the other methods."""
     import numpy as np
     from bench_coreset import make
+    from random_maps import write_smooth_maps
 
     rows = np.lib.format.open_memmap(folder / "rows.npy", "w+", np.float32, (n * QUERIES, 1536))
     for first in range(0, n, 16):
         block = make(min(16, n - first), 1536, seed=first)
         rows[first * QUERIES : first * QUERIES + len(block)] = block.numpy()
-    benchmark.write_smooth_maps(folder, n)
+    write_smooth_maps(folder, n)
     return {}
 
 
@@ -95,12 +100,13 @@ def selection(folder: Path, n: int) -> Found:
     from adbench.kernels.coreset import greedy
     from adbench.kernels.projection import gaussian
 
-    rows, matrix = torch.from_numpy(np.load(folder / "rows.npy", mmap_mode="c")), gaussian(1536, 128, 0)
+    rows = torch.from_numpy(np.load(folder / "rows.npy", mmap_mode="c"))
+    matrix = gaussian(1536, 128, 0)
     points = torch.cat([block @ matrix for block in rows[: n * QUERIES].split(8192)])
     greedy(points[:5000], 50)  # loads the compiled loops
-    picks: list[Any] = []
+    picks: list[np.ndarray] = []
     found = measure(lambda: picks.append(greedy(points, len(points) // 10)))
-    np.save(folder / f"picks-{n}.npy", picks[0].indices)
+    np.save(folder / f"picks-{n}.npy", picks[0])
     return {"greedy selection": found}
 
 
@@ -111,32 +117,36 @@ def search(folder: Path, n: int) -> Found:
 
     from adbench.kernels.neighbors import Neighbors
 
-    bank = torch.from_numpy(np.load(folder / "rows.npy", mmap_mode="r")[np.load(folder / f"picks-{n}.npy")])
+    picks = np.load(folder / f"picks-{n}.npy")
+    bank = torch.from_numpy(np.load(folder / "rows.npy", mmap_mode="r")[picks])
     queries = make(2, 1536, seed=10**6)
     index: list[Neighbors] = []
     build = measure(lambda: index.append(Neighbors(bank)))
     index[0].search(queries[:QUERIES], 1)  # loads the compiled loops
-    return {"bank index": build, "neighbour search": measure(lambda: index[0].search(queries[QUERIES:], 1))}
+    found = measure(lambda: index[0].search(queries[QUERIES:], 1))
+    return {"bank index": build, "neighbour search": found}
 
 
 def method(folder: Path, n: int, name: str) -> Found:
     """Fit and score of one image."""
     import torch
+    from random_maps import SHAPES, mapped_features, smooth_maps
 
     from adbench.features.features import Features
     from adbench.methods.crd import CRD
     from adbench.methods.padim import PaDiM
     from adbench.methods.spade import SPADE
 
-    makers: dict[str, Callable[[], Any]] = {"PaDiM": lambda: PaDiM(dims=550), "SPADE": SPADE, "CRD": CRD}
+    makers: dict[str, Callable[[], Any]] = {
+        "PaDiM": lambda: PaDiM(dims=550),
+        "SPADE": SPADE,
+        "CRD": CRD,
+    }
     layers = [2, 3] if name == "CRD" else [1, 2, 3]
-
-    def features(maps: "list[torch.Tensor]") -> Features:
-        vectors = torch.randn(len(maps[0]), 2048, generator=torch.Generator().manual_seed(0))
-        return Features(maps, vectors, (224, 224), source="random")
-
-    small, normal = (features(benchmark.read_maps(folder, layers, size)) for size in (8, n))
-    test = features(benchmark.smooth_maps(1, 10**6, [benchmark.SHAPES[i - 1] for i in layers]))
+    small, normal = (mapped_features(folder, layers, size) for size in (8, n))
+    maps = smooth_maps(1, 10**6, [SHAPES[i - 1] for i in layers])
+    vectors = torch.randn(1, 2048, generator=torch.Generator().manual_seed(0))
+    test = Features(maps, vectors, (224, 224), source="random")
     makers[name]().fit(small).score(test)  # loads the compiled loops
     fitted = makers[name]()
     fit = measure(lambda: fitted.fit(normal))
@@ -144,13 +154,11 @@ def method(folder: Path, n: int, name: str) -> Found:
 
 
 def pixels(folder: Path, n: int) -> Found:
-    from bench_metrics import make
-
-    from adbench.evaluation.metrics import pixel_metrics
+    from bench_metrics import adbench_four, make
 
     masks, maps = make(n, 224)
-    pixel_metrics(masks[:4], maps[:4])
-    return {"pixel metrics": measure(lambda: pixel_metrics(masks, maps))}
+    adbench_four(masks[:4], maps[:4])  # imports
+    return {"pixel metrics": measure(lambda: adbench_four(masks, maps))}
 
 
 PARTS: dict[str, Callable[[Path, int], Found]] = {
@@ -164,6 +172,15 @@ PARTS: dict[str, Callable[[Path, int], Found]] = {
 }
 
 
+def run_part(part: str, folder: Path, n: int, threads: int) -> Found:
+    """In a process of its own."""
+    from adbench.system.parallel import libraries_known
+
+    benchmark.set_threads(threads)
+    with libraries_known():  # as in `adbench run`
+        return PARTS[part](folder, n)
+
+
 # The report
 
 
@@ -175,60 +192,84 @@ def slope(x: list[int], y: list[float]) -> float:
 
 
 def draw(figures: dict[str, float], threads: int, folder: Path) -> list[Path]:
-    """Seconds and memory over training images, from the figures alone: growth.png and growth.svg."""
+    """Seconds and memory over training images, from the figures alone: growth.png and .svg."""
     from matplotlib.figure import Figure
 
-    from adbench.reports import plots
+    from adbench.reports.figure import save
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, unit, scale, label in zip(panels, ("s", "bytes"), (1, 1e6), ("seconds", "MB"), strict=True):
+    units = ("s", "bytes"), (1, 1e6), ("seconds", "MB")
+    for axes, unit, scale, label in zip(panels, *units, strict=True):
         for number, stage in enumerate(STAGES):
             name = benchmark.key(stage)
-            at = sorted(int(k.split("_")[-2]) for k in figures if k.startswith(f"{name}_") and k.endswith(f"0_{unit}"))
+            keys = (k for k in figures if k.startswith(f"{name}_") and k.endswith(f"0_{unit}"))
+            at = sorted(int(k.split("_")[-2]) for k in keys)
             values = [figures[f"{name}_{n}_{unit}"] / scale for n in at]
-            style = {"marker": "os^Dv"[number % 5], "linestyle": "-" if number < 5 else "--", "color": f"C{number}"}
-            axes.plot(at, values, label=f"{stage} ({figures[f'{name}_slope_{unit}']:.2f})", **style)
+            axes.plot(
+                at,
+                values,
+                label=f"{stage} ({figures[f'{name}_slope_{unit}']:.2f})",
+                marker="os^Dv"[number % 5],
+                linestyle="-" if number < 5 else "--",
+                color=f"C{number}",
+            )
         axes.set(xscale="log", yscale="log", xlabel="training images", ylabel=label)
         axes.set_xticks(at, [str(n) for n in at], minor=False)
         axes.minorticks_off()
         if unit == "bytes":
             axes.set_ylim(bottom=1)  # below lies the noise of the allocator
-        axes.legend(fontsize=7, title="slope in brackets", title_fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+        axes.legend(fontsize=7, title="slope in brackets", title_fontsize=7, **beside)
     figure.suptitle(f"WideResNet50's shapes at 224 pixels, {threads} thread(s)", fontsize=9)
-    return plots.save(figure, folder / "growth")
+    return save(figure, folder / "growth")
 
 
 def main() -> None:
     parser = benchmark.parser(__doc__, quick="10, 20 and 40 images")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="training images; 9 GB of disk for 800")
-    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="draw growth.png and growth.svg there")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    argument = parser.add_argument
+    argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=SIZES,
+        help="training images; 9 GB of disk for 800",
+    )
+    argument("--figure", type=Path, metavar="FOLDER", help="draw growth.png and growth.svg there")
+    argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         part, folder, n = options.child
-        benchmark.set_threads(options.threads)
-        print(json.dumps(PARTS[part](Path(folder), int(n))))
+        print(json.dumps(run_part(part, Path(folder), int(n), options.threads)))
         return
     report = benchmark.Report(options)
     sizes = sorted(QUICK_SIZES if options.quick else options.sizes)
-    found: dict[int, Found] = {n: {} for n in sizes}
-    with tempfile.TemporaryDirectory() as folder:
-        for part, n in [("write", sizes[-1]), *((part, n) for n in sizes for part in list(PARTS)[1:])]:
-            words = ["--child", part, folder, n, "--threads", options.threads]
-            found[n] |= benchmark.last_json(benchmark.run_process(__file__, *words).output)
+    found = measure_all(sizes, options.threads)
     for unit, place, scale, title in (("s", 0, 1, "seconds"), ("bytes", 1, 1e6, "MB")):
         report.say(f"{title:17}" + "".join(f"{n:>10}" for n in sizes) + "     slope")
         for stage in STAGES:
             values = [found[n][stage][place] for n in sizes]
             name = benchmark.key(stage)
-            report.figures |= {f"{name}_{n}_{unit}": value for n, value in zip(sizes, values, strict=True)}
+            report.figures |= {
+                f"{name}_{n}_{unit}": value for n, value in zip(sizes, values, strict=True)
+            }
             report.figures[f"{name}_slope_{unit}"] = slope(sizes, values)
             shown = "".join(f"{value / scale:10.3f}" for value in values)
             report.say(f"{stage:17}{shown}{report.figures[f'{name}_slope_{unit}']:10.2f}")
     if options.figure:
         draw(report.figures, options.threads, options.figure)
     report.finish(None)
+
+
+def measure_all(sizes: list[int], threads: int) -> dict[int, Found]:
+    """Number of training images to what was found with it; each stage in a process of its own."""
+    found: dict[int, Found] = {n: {} for n in sizes}
+    stages = [(part, n) for n in sizes for part in list(PARTS)[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        for part, n in [("write", sizes[-1]), *stages]:
+            words = ["--child", part, folder, n, "--threads", threads]
+            found[n] |= last_json(run_process(__file__, *words).output)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
-"""Pixel metrics of 83 maps of 900 x 900, MVTec's bottle at full resolution: adbench against its peers.
+"""Pixel metrics of 83 maps of 900 x 900, MVTec's bottle at full resolution, against peers.
 
-Each contestant runs in a process of its own forked from the same arrays; seconds are medians, memory is what the
-process needed above the arrays. adbench runs three times as often as the others. Peers that are not installed are left
-out.
+Each contestant runs in a process of its own on the same arrays; seconds are medians, memory is what
+the process needed above the arrays and the libraries. adbench runs three times as often as the
+others. Peers that are not installed are left out.
 """
 
-import multiprocessing
-import os
-import resource
 import statistics
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from functools import partial
 
 import benchmark
 import numpy as np
+from processes import PeerFailed
 from scipy.ndimage import gaussian_filter, zoom
 
 Run = Callable[[np.ndarray, np.ndarray], str]
@@ -22,7 +19,10 @@ OURS = "adbench, all four"
 
 
 def make(images: int, edge: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth maps and elliptic defects in three quarters of the images; most defects raise the score."""
+    """Masks and smooth maps (n, h, w).
+
+    Three quarters of the images have elliptic defects, most of which raise the score.
+    """
     rng = np.random.default_rng(seed)
     maps = np.empty((images, edge, edge), np.float32)
     masks = np.zeros((images, edge, edge), bool)
@@ -58,7 +58,8 @@ def torchmetrics_auroc(masks: np.ndarray, maps: np.ndarray) -> str:
     import torch
     from torchmetrics.functional.classification import binary_auroc
 
-    scores = torch.from_numpy(maps).flatten() / float(maps.max())  # it would apply a sigmoid outside [0, 1]
+    # It would apply a sigmoid to scores outside [0, 1].
+    scores = torch.from_numpy(maps).flatten() / float(maps.max())
     return f"auroc {binary_auroc(scores, torch.from_numpy(masks).flatten().long()):.9f}"
 
 
@@ -72,75 +73,79 @@ def anomalib_aupro(masks: np.ndarray, maps: np.ndarray) -> str:
 
 
 def adbench_four(masks: np.ndarray, maps: np.ndarray) -> str:
-    from adbench.evaluation.metrics import pixel_metrics
+    from adbench.evaluation.ranks import pixel_ranks
 
-    m = pixel_metrics(masks, maps)
-    return f"auroc {m.auroc:.9f} ap {m.ap:.9f} f1_max {m.f1_max:.9f} aupro {m.aupro:.9f}"
+    ranks = pixel_ranks(masks, maps)
+    auroc, ap, (f1, _) = ranks.auroc(), ranks.average_precision(), ranks.f1_max()
+    return f"auroc {auroc:.9f} ap {ap:.9f} f1_max {f1:.9f} aupro {ranks.region_overlap():.9f}"
 
 
 def adbench_pairs(masks: np.ndarray, maps: np.ndarray) -> str:
-    from adbench.evaluation.intervals import bootstrap_interval, pixel_pairs
+    from adbench.evaluation.bootstrap import bootstrap_interval
+    from adbench.evaluation.pixels import pixel_pairs
 
     pairs = pixel_pairs(masks, maps)
     low, high = bootstrap_interval(pairs)
     return f"auroc {pairs.auroc():.9f} 95% interval {low:.5f} {high:.5f}"
 
 
-def contest(run: Run, masks: np.ndarray, maps: np.ndarray, repeats: int, threads: int, pipe: Connection) -> None:
-    """In the child: median seconds, peak bytes above the arrays, and the numbers."""
-    try:
-        said = run(masks[:4], maps[:4])  # imports
-        benchmark.set_threads(threads)
-        with open("/proc/self/statm") as file:
-            before = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-        taken = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            said = run(masks, maps)
-            taken.append(time.perf_counter() - start)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        pipe.send((statistics.median(taken), peak - before, said))
-    except ImportError:
-        pipe.send(benchmark.MISSING)
+class Contest:
+    """A contestant in its process."""
+
+    def __init__(self, run: Run, masks: np.ndarray, maps: np.ndarray) -> None:
+        self.run, self.masks, self.maps = run, masks, maps
+        run(masks[:4], maps[:4])  # imports, and compiles
+
+    def measure(self, repeats: int) -> tuple[float, int, str]:
+        """Median seconds, peak bytes above what was there before, and the numbers."""
+        from adbench.system import machine
+        from adbench.system.parallel import libraries_known
+
+        machine.reset_peak_memory()
+        before, taken = machine.peak_memory(), []
+        said: list[str] = []
+        with libraries_known():
+            for _ in range(repeats):
+                work = partial(self.run, self.masks, self.maps)
+                taken.append(benchmark.seconds(lambda work=work: said.append(work())))
+        return statistics.median(taken), machine.peak_memory() - before, said[-1]
+
+
+CONTESTANTS: dict[str, tuple[Run, int]] = {
+    "scikit-learn AUROC": (sklearn_auroc, 1),
+    "scikit-learn AUROC, AP, F1": (sklearn_three, 1),
+    "torchmetrics AUROC": (torchmetrics_auroc, 1),
+    "anomalib AUPRO": (anomalib_aupro, 1),
+    OURS: (adbench_four, 3),
+    "adbench, AUROC interval": (adbench_pairs, 1),
+}
+"""What they do, and how many times as often as others."""
 
 
 def main() -> None:
-    parser = benchmark.parser(__doc__, quick="20 maps of 300 x 300", repeats=3)
+    parser = benchmark.parser(__doc__, "20 maps of 300 x 300", repeats=3, peer_seconds=900)
     options = parser.parse_args()
     report = benchmark.Report(options)
     masks, maps = make(20, 300) if options.quick else make(83, 900)
     n, h, w = maps.shape
     report.say(f"{n} maps of {h} x {w}, {masks.mean():.1%} anomalous, {options.threads} thread(s)")
-    contestants: dict[str, tuple[Run, int]] = {
-        "scikit-learn AUROC": (sklearn_auroc, 1),
-        "scikit-learn AUROC, AP, F1": (sklearn_three, 1),
-        "torchmetrics AUROC": (torchmetrics_auroc, 1),
-        "anomalib AUPRO": (anomalib_aupro, 1),
-        OURS: (adbench_four, 3),
-        "adbench, AUROC interval": (adbench_pairs, 1),
-    }
-    fork = multiprocessing.get_context("fork")
     medians: dict[str, float] = {}
     notes: dict[str, str] = {}
-    for name, (run, times) in contestants.items():
-        here, there = fork.Pipe()
-        arguments = (run, masks, maps, options.repeats * times, options.threads, there)
-        child = fork.Process(target=contest, args=arguments)
-        child.start()
-        there.close()  # so that a child that dies ends the waiting
-        try:
-            answer = here.recv()
-        except EOFError:
-            answer = "failed, see above"
-        child.join()
-        if isinstance(answer, str):
-            report.say(f"{name}: {answer}")
-            continue
-        medians[name], peak, said = answer
-        notes[name] = f"{peak / 1e9:5.2f} GB   {said}"
-        report.figures[benchmark.key(name, "bytes")] = peak
+    for name, (run, times) in CONTESTANTS.items():
+        started = report.peer_processes({name: partial(Contest, run, masks, maps)})
+        for contestant in started.values():  # none where it is not installed
+            try:
+                measured = contestant.value("measure", options.repeats * times)
+            except PeerFailed:  # it has said why
+                continue
+            contestant.close()
+            medians[name], peak, said = measured
+            notes[name] = f"{peak / 1e9:5.2f} GB   {said}"
+            report.figures[benchmark.key(name, "bytes")] = peak
+    if OURS not in medians:
+        raise SystemExit(f"{OURS}: failed, see above")
     report.table(medians, OURS, notes)
-    report.finish(medians["scikit-learn AUROC"] / medians[OURS])
+    report.finish(benchmark.over(medians, "scikit-learn AUROC", OURS))
 
 
 if __name__ == "__main__":

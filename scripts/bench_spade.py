@@ -1,20 +1,24 @@
-"""SPADE's comparison of one image with 50 others: adbench against SPADE-pytorch's loop, cdist and a plain product.
+"""SPADE's comparison of one image with 50 others, against SPADE-pytorch's loop and two more ways.
 
-Shapes are WideResNet50's at 224 pixels. The features come from a random network on 8 smooth fields with noise, so that
-their spectrum (60, 72, 83 and 90% of the variance on 8, 16, 32 and 64 axes) is like that of EfficientNet-lite0's inner
-layers on MVTec's bottle. Contestants take turns. The peers' cost is exactly linear in the positions of the gallery, so
-they run on a part of it and are scaled to the whole; adbench, whose cost depends on the features, runs on all of it.
+Shapes are WideResNet50's at 224 pixels. The features come from a random network on 8 smooth fields
+with noise, so that their spectrum (60, 72, 83 and 90% of the variance on 8, 16, 32 and 64 axes) is
+like that of EfficientNet-lite0's inner layers on MVTec's bottle. Contestants take turns, the peers
+in processes of their own. The peers' cost is exactly linear in the positions of the gallery, so
+they run on a part of it and are scaled to the whole; adbench, whose cost depends on the features,
+runs on all of it.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import benchmark
 import numpy as np
 import torch
 import torch.nn.functional as F
+from random_maps import SHAPES
 
 from adbench.features.features import Features
-from adbench.bench.fitting import state_bytes
+from adbench.methods.method import state_bytes
 from adbench.methods.spade import SPADE
 from adbench.system.stages import stages
 
@@ -24,9 +28,11 @@ Compare = Callable[[torch.Tensor, torch.Tensor], object]
 
 def make(n: int, seed: int) -> Features:
     maps = []
-    for channels, edge in benchmark.SHAPES:
-        draw, network = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(channels)
-        fields = F.interpolate(torch.randn(n, 8, edge // 4, edge // 4, generator=draw), (edge, edge), mode="bicubic")
+    for channels, edge in SHAPES:
+        draw = torch.Generator().manual_seed(seed)
+        network = torch.Generator().manual_seed(channels)
+        coarse = torch.randn(n, 8, edge // 4, edge // 4, generator=draw)
+        fields = F.interpolate(coarse, (edge, edge), mode="bicubic")
         first = torch.randn(channels, 8, 1, 1, generator=network)
         second = torch.randn(channels, channels, 1, 1, generator=network)
         layer = torch.relu(F.conv2d(torch.relu(F.conv2d(fields, first)), second))
@@ -37,8 +43,10 @@ def make(n: int, seed: int) -> Features:
 
 
 def loop(image: torch.Tensor, gallery: torch.Tensor) -> object:
-    """SPADE-pytorch: 100 positions at a time minus the whole image, all distances kept, then the minimum."""
-    distances = [(part[:, :, None, None] - image[None] + 1e-6).norm(dim=1) for part in gallery.split(100)]
+    """SPADE-pytorch: 100 positions at a time minus the whole image, then the minimum of all."""
+    distances = [
+        (part[:, :, None, None] - image[None] + 1e-6).norm(dim=1) for part in gallery.split(100)
+    ]
     return torch.cat(distances).min(dim=0)
 
 
@@ -47,7 +55,7 @@ def cdist(image: torch.Tensor, gallery: torch.Tensor) -> object:
 
 
 def product(image: torch.Tensor, gallery: torch.Tensor) -> object:
-    """Squares and one product per 256 positions through numpy's BLAS, then the minimum: the limit without a screen."""
+    """Squares and one product per 256 positions by numpy's BLAS: the limit without a screen."""
     queries, bank = image.flatten(1).T.numpy(), gallery.numpy()
     squares = np.einsum("ij,ij->i", bank, bank)
     near = []
@@ -66,9 +74,45 @@ PEERS: dict[str, tuple[Compare, int]] = {
 """How they compare, and with how many positions at most they are run."""
 
 
+class Scaled:
+    """A peer: seconds of comparing an image with k others, from a part of the positions of one.
+
+    Args:
+        compare: What it does.
+        positions: How many of them it is run on at most, for each layer.
+        k: How many images there are.
+        test: (n, c, h, w) of each layer.
+        trained: (c, h, w) of each layer of one training image.
+    """
+
+    def __init__(
+        self,
+        compare: Compare,
+        positions: int,
+        k: int,
+        test: list[np.ndarray],
+        trained: list[np.ndarray],
+    ) -> None:
+        self.compare, self.positions, self.k = compare, positions, k
+        self.test = [torch.from_numpy(maps) for maps in test]
+        self.galleries = [torch.from_numpy(m).flatten(1).T.contiguous() for m in trained]
+
+    def __call__(self, turn: int) -> float:
+        """Seconds of the image of this round."""
+        seconds = 0.0
+        for maps, gallery in zip(self.test, self.galleries, strict=True):
+            part = gallery[: self.positions]
+            took = benchmark.seconds(partial(self.compare, maps[turn], part))
+            seconds += took * self.k * len(gallery) / len(part)
+        return seconds
+
+
 def main() -> None:
-    parser = benchmark.parser(__doc__, quick="K = 5 of 8 training images, 3 repeats", repeats=5)
-    parser.add_argument("--train", type=int, default=60, help="training images; 50 of them make the gallery")
+    quick = "K = 5 of 8 training images, 3 repeats"
+    parser = benchmark.parser(__doc__, quick, repeats=5, peer_seconds=300)
+    parser.add_argument(
+        "--train", type=int, default=60, help="training images; 50 of them make the gallery"
+    )
     options = parser.parse_args()
     benchmark.set_threads(options.threads)
     report = benchmark.Report(options)
@@ -83,25 +127,21 @@ def main() -> None:
             spade.score(test[turn : turn + 1])
         return inside["distance"]
 
-    def scaled(compare: Compare, most: int) -> benchmark.Contestant:
-        def run(turn: int) -> float:
-            seconds = 0.0
-            for maps, trained in zip(test.maps, normal.maps, strict=True):
-                positions = trained[0].flatten(1).T.contiguous()
-                part = positions[:most]
-                took = benchmark.seconds(lambda image=maps[turn], part=part: compare(image, part))
-                seconds += took * k * len(positions) / len(part)
-            return seconds
-
-        return run
-
-    contestants = {"adbench": ours, **{name: scaled(*peer) for name, peer in PEERS.items()}}
+    images = [m.numpy() for m in test.maps]
+    trained = [m[0].numpy() for m in normal.maps]
+    peers = report.peer_processes(
+        {name: partial(Scaled, *peer, k, images, trained) for name, peer in PEERS.items()}
+    )
+    contestants: dict[str, benchmark.Contestant] = {"adbench": ours, **peers}
     medians = benchmark.in_turns(contestants, repeats, options.threads)
-    report.say(f"one image, {n} training images, K = {k}, {options.threads} thread(s), medians of {repeats}")
-    maps = sum(m.nbytes for m in normal.maps)
-    report.say(f"fit {fit:.2f} s, state {state_bytes(spade) / 1e6:.0f} MB, of which {maps / 1e6:.0f} the features' own")
+    report.say(
+        f"one image, {n} training images, K = {k}, {options.threads} thread(s), "
+        f"medians of {repeats}"
+    )
+    state, maps = state_bytes(spade) / 1e6, sum(m.nbytes for m in normal.maps) / 1e6
+    report.say(f"fit {fit:.2f} s, state {state:.0f} MB, of which {maps:.0f} the features' own")
     report.table(medians, "adbench", dict.fromkeys(PEERS, "scaled"))
-    report.finish(medians["SPADE-pytorch"] / medians["adbench"])
+    report.finish(benchmark.over(medians, "SPADE-pytorch", "adbench"))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from processes import Limits, Peer, PeerFailed, set_threads
+from processes import MISSING, Limits, Peer, PeerFailed, set_threads
+
+Made = TypeVar("Made")
 
 Contestant = Callable[[int], object]
 """Is given the number of the round; one that returns a float has taken its own time, any other is
@@ -149,7 +151,20 @@ class Report:
             self.say(f"{name:{width}} {shown} {value / medians[ours]:9.2f} x  {note}".rstrip())
             self.figures[key(name, "s")] = value
 
-    def peers(self, makers: Mapping[str, Callable[[], Any]]) -> dict[str, Peer]:
+    def peers(self, makers: Mapping[str, Callable[[], Made]]) -> dict[str, Made]:
+        """What the makers make in this process; a peer that is not installed is left out.
+
+        The report says so.
+        """
+        made: dict[str, Made] = {}
+        for name, make in makers.items():
+            try:
+                made[name] = make()
+            except ImportError:
+                self.say(f"{name}: {MISSING}")
+        return made
+
+    def peer_processes(self, makers: Mapping[str, Callable[[], Any]]) -> dict[str, Peer]:
         """What the makers make, each in a process of its own with the limits of the options.
 
         See ``Peer`` for what a maker must be. A peer that is not installed or cannot be made is

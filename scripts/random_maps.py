@@ -1,4 +1,4 @@
-"""Random feature maps of WideResNet50's shapes, smooth as a network's are."""
+"""Random features of WideResNet50's shapes, smooth as a network's are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from adbench.features.features import Features
 
 SHAPES = ((256, 56), (512, 28), (1024, 14))
 """Channels and edge of WideResNet50's layers 1, 2 and 3 at 224 pixels."""
@@ -45,7 +47,10 @@ def write_smooth_maps(folder: Path, n: int) -> None:
             file[first : first + 16] = layer.numpy()
 
 
-def read_maps(folder: Path, layers: Sequence[int], n: int | None = None) -> list[Tensor]:
+def mapped_features(folder: Path, layers: Sequence[int], n: int | None = None) -> Features:
     """The first ``n`` images of them, memory-mapped as the feature cache's are."""
     files = [np.load(folder / f"layer{i}.npy", mmap_mode="c") for i in layers]
-    return [torch.from_numpy(file[:n]) for file in files]
+    maps = [torch.from_numpy(file[:n]) for file in files]
+    vectors = torch.randn(len(maps[0]), 2048, generator=torch.Generator().manual_seed(0))
+    bases = [file.base for file in files]
+    return Features(maps, vectors, (224, 224), source="random", files=bases)

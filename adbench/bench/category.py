@@ -84,7 +84,10 @@ class Category:
         """How many pixels are compared."""
         if geometry.evaluate_at == "input" and geometry.size is not None:
             return len(self.test) * geometry.size[0] * geometry.size[1]
-        return sum(h * w for h, w in (image_size(s.path) for s in self.split.test))
+        sizes = [image_size(s.path) for s in self.split.test]
+        if geometry.evaluate_at == "input":
+            sizes = [geometry.size_of(size) for size in sizes]
+        return sum(height * width for height, width in sizes)
 
 
 def _files(samples: list[Sample]) -> Images:

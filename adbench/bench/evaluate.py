@@ -69,11 +69,10 @@ def evaluate(
         fail: Is told the place of a job and why it has no record.
     """
     family = Family([work.plan.detector for work in works])
-    first = session.is_first()
+    first = session.starts()
     try:
-        room = PIXEL * category.pixels(family.largest.geometry)
-        memory.require(family.largest, category.train, len(category.test), session, room)
-        with stages(family.largest.wait) as fitting:
+        with stages(family.largest.wait) as fitting:  # the check reads features, so it makes them
+            _require_memory(family.largest, category, session)
             family.fit(category.train, session)
     except Exception as error:
         if len(works) == 1:
@@ -88,9 +87,8 @@ def evaluate(
         try:
             if isinstance(scored, Exception):
                 raise scored
-            if work.known is not None:
-                path = records.update(work.plan.records, evaluation.completed(work.known, place))
-            else:
+            record = work.known
+            if record is None:
                 scores, scoring = scored
                 record, rows, pairs = new_record(
                     work.plan,
@@ -102,9 +100,11 @@ def evaluate(
                 )
                 if not first or len(works) > 1:
                     record = not_alone(record, len(works))
-                record = evaluation.completed(record, place, rows)
-                path = records.save(work.plan.records, record, rows, pairs)
-            done(work.place, records.load(path))
+                record = records.load(records.save(work.plan.records, record, rows, pairs))
+            if work.lacks & {"threshold", "time"}:  # what fails here loses no metric
+                completed = evaluation.completed(record, place)
+                record = records.load(records.update(work.plan.records, completed))
+            done(work.place, record)
             if work.known is None:
                 _draw(work.plan, category, family.members[place], scores)
         except Exception as error:
@@ -136,11 +136,11 @@ class _Evaluation:
         for start in range(0, len(wanted), size):
             yield from self._scored(wanted[start : start + size])
 
-    def completed(self, record: Record, place: int, rows: Sequence[ImageScore] = ()) -> Record:
-        """The record with what else is wanted: the threshold, and the time per image."""
+    def completed(self, record: Record, place: int) -> Record:
+        """A saved record with what else is wanted: the threshold, and the time per image."""
         work, detector = self.works[place], self.family.members[place]
         if "threshold" in work.lacks:
-            rows = rows or records.load_scores(work.plan.records, record)
+            rows = records.load_scores(work.plan.records, record)
             record = replace(record, threshold=self._threshold(place, rows))
         if "time" in work.lacks:
             paths, protocol = self.category.test.paths, work.plan.options.timing
@@ -151,12 +151,8 @@ class _Evaluation:
                 work={**record.work, **self._timed_rivals(place)},
                 environment=machine.describe(work.plan.options.device),  # where time was taken
             )
-        reasons = {
-            name: why for name, why in record.reasons.items() if name != "time" or not record.time
-        }
-        if not record.time:
-            reasons["time"] = work.plan.timing_refused or "timing.enabled=false"
-        return replace(record, reasons=reasons)
+        reasons = {name: why for name, why in record.reasons.items() if name != "time"}
+        return replace(record, reasons=reasons if record.time else record.reasons)
 
     def _scored(self, places: Sequence[int]) -> list[tuple[int, Any]]:
         try:
@@ -194,6 +190,7 @@ class _Evaluation:
             try:
                 key = str(rival.identity())
                 if key not in self._rivals:
+                    _require_memory(rival, self.category, self.session)
                     self._rivals[key] = rival.fit(self.category.train, self.session)
                 fitted = self._rivals[key]
                 times: Times = time_per_image(plan.options.timing, self.category.test.paths, fitted)
@@ -222,3 +219,9 @@ def _draw(plan: Plan, category: Category, detector: Detector, scores: Scores) ->
         detector.geometry,
         plan.options.heatmaps,
     )
+
+
+def _require_memory(detector: Detector, category: Category, session: Session) -> None:
+    """Raise unless fitting, scoring and measuring fit into what is free."""
+    room = PIXEL * category.pixels(detector.geometry)
+    memory.require(detector, category.train, len(category.test), session, room)

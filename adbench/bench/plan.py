@@ -91,6 +91,7 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     words = {k: v for k, v in plain(config, "run").items() if k not in groups}
     options = check(Options, {n: words[n] for n in words if n != "sweep"}, "run")
     dataset, geometry, backbone, method = (build(config[part], part) for part in PARTS)
-    labels = {part: str(config[part].get("name", type(config[part]).__name__)) for part in PARTS}
+    built = dict(zip(PARTS, (dataset, geometry, backbone, method), strict=True))
+    labels = {p: str(config[p].get("name", type(part).__name__)) for p, part in built.items()}
     detector = FeatureDetector(geometry, backbone, method, device_name(options.device))
     return Plan(options, labels, dataset, tuple(dataset.names()), detector, timing_refused)

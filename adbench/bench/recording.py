@@ -75,6 +75,7 @@ def new_record(
         reasons={
             **measured.reasons,
             **{f"seconds.{n}": why for n, why in KEPT.items() if seconds[n] is None},
+            **({} if plan.wants_time else {"time": plan.timing_refused or "timing.enabled=false"}),
         },
         seconds=seconds,
         memory={"peak": machine.peak_memory(), "state": facts.get("state_bytes")},

@@ -1,11 +1,11 @@
-"""What the jobs of a process share: the network, the features, and the picks of patches.
+"""What the jobs of a process share: the network, the features, and the orders of patches.
 
 A session is made by the command that runs the jobs, and it knows all of them before the first one
 starts. So features are made once for all layers that any job reads, whatever the order of the jobs.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from adbench.features.orders import Orders
 from adbench.features.store import Store
 from adbench.system import machine
 from adbench.system.files import cache_folder
+from adbench.system.parallel import threads
 from adbench.system.settings import digest, settings_of
 from adbench.system.stages import count
 
@@ -33,18 +34,20 @@ class Session:
     Args:
         plans: All jobs of this process.
         shown: Whether progress bars are shown.
+        fresh: Whether nothing was measured in this process before, so that its memory can be told.
 
     Attributes:
         plans: The jobs; detectors of a group have one network between them.
         shown: The same.
     """
 
-    def __init__(self, plans: Sequence[Plan], shown: bool = False) -> None:
+    def __init__(self, plans: Sequence[Plan], shown: bool = False, fresh: bool = True) -> None:
         self.shown = shown
         self.plans: list[Plan] = []
         self._reads: dict[str, tuple[list[int], bool]] = {}
         self._held: dict[tuple[str, ...], tuple[Features, list[int]]] = {}
-        self._measured = 0
+        self._fresh = fresh
+        self._threads = threads()
         self._store = Store()
         first: dict[str, Any] = {}
         for plan in plans:
@@ -73,7 +76,7 @@ class Session:
         """Set threads, device and folders as the jobs of a group want them."""
         plan = self.plans[places[0]]
         options = plan.options
-        machine.set_threads(options.threads)
+        machine.set_threads(options.threads or self._threads)
         self._held.clear()
         self._folder = cache_folder(options.cache)
         self._orders = Orders(self._folder)
@@ -84,10 +87,10 @@ class Session:
         """Let go of the features of the category that was at work."""
         self._held.clear()
 
-    def is_first(self) -> bool:
-        """Whether nothing was measured in this process before, so that its memory can be told."""
-        self._measured += 1
-        return self._measured == 1
+    def starts(self) -> bool:
+        """Whether the work that starts now is the first in this process."""
+        fresh, self._fresh = self._fresh, False
+        return fresh
 
     def features(
         self,
@@ -142,15 +145,16 @@ class Session:
         self, normal: Features, selection: dict[str, Any]
     ) -> AbstractContextManager[None]:
         """A block in which this process alone works on a selection; others wait for its picks."""
-        return self._orders.turn(_key(normal, selection))
+        return self._orders.turn(_key(normal, selection)) if normal.key else nullcontext()
 
     def read_order(self, normal: Features, selection: dict[str, Any]) -> np.ndarray | None:
         """The picks that were kept of this selection on these features, or None."""
-        return self._orders.read(_key(normal, selection))
+        return self._orders.read(_key(normal, selection)) if normal.key else None
 
     def keep_order(self, normal: Features, selection: dict[str, Any], order: np.ndarray) -> None:
         """Keep picks on disk for the next fit."""
-        self._orders.keep(_key(normal, selection), order)
+        if normal.key:
+            self._orders.keep(_key(normal, selection), order)
 
 
 def _group(detector: Detector) -> str:
@@ -158,4 +162,4 @@ def _group(detector: Detector) -> str:
 
 
 def _key(normal: Features, selection: dict[str, Any]) -> dict[str, Any]:
-    return {"features": normal.key, **selection}
+    return {"features": normal.key, "device": normal.device.split(":")[0], **selection}

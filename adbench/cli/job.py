@@ -31,11 +31,13 @@ class Task:
         configs: The config files.
         folder: Where each job of a sweep leaves a file for the sweep's table; None for one run.
         failed: Whether a job of this process had failures.
+        fresh: Whether no job was measured in this process so far.
     """
 
     configs: Configs
     folder: Path | None = None
     failed: bool = False
+    fresh: bool = True
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[type["Task"], tuple[Configs, Path | None]]:
@@ -53,7 +55,8 @@ class Task:
         known = None if refused else self._plans.get(tuple(overrides))
         try:
             planned = known or planned_job(config, overrides, refused)
-            outcome = measure([planned])[0]
+            fresh, self.fresh = self.fresh, False
+            outcome = measure([planned], fresh)[0]
         except AdbenchError as error:
             if not in_sweep:
                 raise SystemExit(complain(error)) from None
@@ -140,9 +143,9 @@ def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | Non
     return planned
 
 
-def measure(plans: Sequence[Plan]) -> list[Outcome]:
-    """Run jobs together in this process."""
-    return run(Session(plans, sys.stderr.isatty()), say)
+def measure(plans: Sequence[Plan], fresh: bool = True) -> list[Outcome]:
+    """Run jobs together in this process, in which nothing was measured before if it is fresh."""
+    return run(Session(plans, sys.stderr.isatty(), fresh), say)
 
 
 def _show(planned: Plan, outcome: Outcome) -> None:

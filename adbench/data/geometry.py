@@ -98,7 +98,7 @@ class Geometry:
     def _apply(self, image: Image.Image, interpolation: str) -> Image.Image:
         size = (image.height, image.width)
         (rows, columns), (top, left) = self._resized(size), self._corner(size)
-        height, width = self._cropped(size)
+        height, width = self.size_of(size)
         resized = image.resize((columns, rows), Image.Resampling[interpolation.upper()])
         return resized.crop((left, top, left + width, top + height))
 
@@ -110,11 +110,12 @@ class Geometry:
         height, width = (int(self.resize * side / shorter) for side in size)
         return height, width
 
-    def _cropped(self, size: Size) -> Size:
+    def size_of(self, size: Size) -> Size:
+        """(H, W) of the result for an image of (h, w)."""
         return self._resized(size) if self.crop is None else _pair(self.crop)
 
     def _corner(self, size: Size) -> Size:
-        resized, crop = self._resized(size), self._cropped(size)
+        resized, crop = self._resized(size), self.size_of(size)
         if crop[0] > resized[0] or crop[1] > resized[1]:
             raise AdbenchError(
                 f"geometry.crop {crop[0]}x{crop[1]} is larger than an image of "
@@ -126,7 +127,7 @@ class Geometry:
 
     def _region(self, size: Size) -> tuple[int, int, int, int]:
         """Top, left, bottom, right of the crop in original pixels, rounded inwards."""
-        resized, crop, corner = self._resized(size), self._cropped(size), self._corner(size)
+        resized, crop, corner = self._resized(size), self.size_of(size), self._corner(size)
         (y0, y1), (x0, x1) = (
             (-(-start * side // scaled), (start + length) * side // scaled)
             for start, length, side, scaled in zip(corner, crop, size, resized, strict=True)

@@ -1,7 +1,8 @@
 """The contract of a detector: from images to scores.
 
-The benchmark knows nothing else. A frozen backbone with a method on its features is one kind of
-detector; a system that trains on images, or a fitted detector read from a file, are others.
+What runs a detector knows nothing else of it. A frozen backbone with a method on its features is
+one kind of detector; a system that trains on images, or a fitted detector read from a file, are
+others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ class Provider(Protocol):
 
 
 class Detector(Protocol):
-    """What is fitted on normal images, scores images, and is measured, timed and saved."""
+    """What is fitted on normal images, scores images, and is measured and timed."""
 
     @property
     def geometry(self) -> Geometry:

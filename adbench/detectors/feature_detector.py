@@ -50,7 +50,7 @@ class FeatureDetector:
             "backbone": self.backbone.identity(),
             "method": {
                 "class": class_name(type(self.method)),
-                "settings": settings_of(self.method),
+                "settings": self._settings(),
             },
         }
 
@@ -67,7 +67,7 @@ class FeatureDetector:
                 known = provider.read_order(features, selection)
                 with stage("fit" if known is None else "fit with known picks"):
                     method.fit(features, known)
-                provider.keep_order(features, selection, method.order_)
+                provider.keep_order(features, selection, vars(method)["order_"])
         else:
             with stage("fit"):
                 method.fit(features)

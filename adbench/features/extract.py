@@ -113,6 +113,7 @@ class Extractor:
             "images": list(images.digests),
             "geometry": self.geometry.of_images(),
             "backbone": self.backbone.identity(),
+            "device": self.device.split(":")[0],
         }
         return digest(parts)
 

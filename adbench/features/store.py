@@ -82,8 +82,8 @@ class Store:
             rows: How many the array must have.
 
         Returns:
-            None where there is no such file, or where it is damaged. A damaged file is removed,
-            with a warning.
+            None where there is no such file, where it cannot be read, or where it is damaged. A
+            damaged file is removed. Both give a warning.
         """
         try:
             self._verify(path)
@@ -93,7 +93,10 @@ class Store:
             return array
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, struct.error) as error:
+        except OSError as error:
+            log.warning("%s cannot be read (%s) and is made again", path, error)
+            return None
+        except (ValueError, struct.error) as error:
             log.warning("%s is damaged (%s) and is made again", path, error)
             with suppress(OSError):
                 path.unlink()

@@ -30,7 +30,7 @@ from adbench.kernels.residual import Axes, cheapest_rank
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
-from adbench.methods.method import Scores, require_fitted
+from adbench.methods.method import Scores, forget, require_fitted
 from adbench.methods.patchcore import PatchCore
 from adbench.system.parallel import workers
 from adbench.system.settings import STRICT, When
@@ -91,7 +91,6 @@ class CRD:
         {"lambda_", "lambda_mode", "measure", "power", "tolerance", "anomaly_map"}
     )
     nested: ClassVar[str | None] = None
-    order_ = np.empty(0, np.int64)
 
     @property
     def has_coreset(self) -> bool:
@@ -113,6 +112,7 @@ class CRD:
         Raises:
             AdbenchError: There is no image, the coreset keeps no patch, or features are not finite.
         """
+        forget(self)
         if not len(normal):
             raise AdbenchError("CRD.fit: no training images")
         moments = (

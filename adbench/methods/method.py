@@ -85,12 +85,10 @@ class ScoresTogether(Protocol):
 
 @runtime_checkable
 class Selects(Protocol):
-    """A method whose fit orders the normal patches; the order costs enough to be kept."""
+    """A method whose fit orders the normal patches; the order costs enough to be kept.
 
-    order_: np.ndarray
-    """(m,) int64 rows of the patches, first pick first.
-
-    The first j of them are the selection of size j.
+    It learns order_, (m,) int64 rows of the patches, first pick first. The first j of them are the
+    selection of size j.
     """
 
     def selection(self) -> dict[str, Any] | None:
@@ -195,6 +193,17 @@ def state_of(method: Method) -> dict[str, Any]:
         for name, value in vars(method).items()
         if name.endswith("_") and not name.startswith("_") and name not in names
     }
+
+
+def forget(method: Method, *rebuilt: str) -> None:
+    """Drop what a method learned and what was rebuilt from it: a failed fit then leaves nothing.
+
+    Args:
+        method: Fitted or not.
+        rebuilt: Names of its cached properties.
+    """
+    for name in (*state_of(method), *rebuilt):
+        vars(method).pop(name, None)
 
 
 def restore(method: M, state: Mapping[str, Any]) -> M:

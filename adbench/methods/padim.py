@@ -15,7 +15,7 @@ from adbench.kernels.finite import require_finite
 from adbench.kernels.gaussian_field import Form, GaussianField
 from adbench.kernels.reduction import Reduction, draw
 from adbench.methods.anomaly_map import AnomalyMap
-from adbench.methods.method import Scores, require_fitted, state_of
+from adbench.methods.method import Scores, forget, require_fitted
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -103,8 +103,7 @@ class PaDiM:
                 too small to invert a covariance.
             ImpossibleError: There are more dims than channels.
         """
-        for name in [*state_of(self), "gaussians"]:  # a fit that fails leaves nothing to score with
-            vars(self).pop(name, None)
+        forget(self, "gaussians")
         if len(normal) < 2:
             raise AdbenchError(f"a covariance needs at least 2 normal images, got {len(normal)}")
         reduction = self._reduction(normal)

@@ -27,7 +27,7 @@ from adbench.kernels.neighbors import Neighbors
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset, bank_size, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
-from adbench.methods.method import Scores, require_fitted
+from adbench.methods.method import Scores, forget, require_fitted
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -73,7 +73,6 @@ class PatchCore:
         {"map_k", "reweight", "b", "include_self", "distance", "anomaly_map"}
     )
     nested: ClassVar[str | None] = "ratio"
-    order_ = np.empty(0, np.int64)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -104,6 +103,7 @@ class PatchCore:
             AdbenchError: There is no image, the ratio keeps no patch, the selection needs more
                 dimensions than there are, or features are not finite.
         """
+        forget(self, "index")
         if not len(normal):
             raise AdbenchError("PatchCore.fit: no training images")
         self.patches_ = self.embedding.count(normal)
@@ -193,8 +193,8 @@ class PatchCore:
         size, needed = len(self.bank_), self.b + int(not self.include_self)
         if self.map_k > size:
             raise AdbenchError(
-                f"map_k {self.map_k} is larger than the bank of {size} patches; lower method.k or "
-                "raise method.ratio"
+                f"map_k {self.map_k} is larger than the bank of {size} patches; lower it, which is "
+                "method.k in most presets, or raise method.ratio"
             )
         if self.reweights and needed > size:
             raise AdbenchError(

@@ -18,7 +18,7 @@ from adbench.kernels import patches
 from adbench.kernels.finite import require_finite
 from adbench.kernels.gallery import Each, Gallery
 from adbench.methods.anomaly_map import AnomalyMap
-from adbench.methods.method import Scores, require_fitted, state_of
+from adbench.methods.method import Scores, forget, require_fitted
 from adbench.system.parallel import threads, workers
 from adbench.system.settings import STRICT
 from adbench.system.stages import stage
@@ -66,8 +66,7 @@ class SPADE:
         Raises:
             AdbenchError: There is no image, or features lack vectors or are not finite.
         """
-        for name in [*state_of(self), "galleries"]:  # a fit that fails leaves nothing to score with
-            vars(self).pop(name, None)
+        forget(self, "galleries")
         if not len(normal):
             raise AdbenchError("SPADE.fit: no training images")
         vectors = _vectors(normal)

@@ -31,7 +31,8 @@ def table_figure(built: Table, folder: Path) -> list[Path]:
 
     Where nothing is measured there is none. One that is there already is not drawn again.
     """
-    if not built.present:
+    drawn = [c for c in built.cells.values() if c.measured and not MEASURES[c.metric].versus]
+    if not drawn:
         return []
     path = folder / built.name
     key = key_of([asdict(built.spec), [asdict(c) for c in built.cells.values()], built.marks])

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adbench.config.build import build, plain
 from adbench.reports.repeats import SEED, unseeded
-from adbench.system.settings import settings_of
+from adbench.system.settings import settings_of, target_name
 
 BACKBONE = "backbone"
 LAYERS = "layers"
@@ -56,7 +56,7 @@ class Setting:
         if own is None or not isinstance(recorded, dict):
             return False
         if "class" in recorded:
-            if recorded["class"] != _class(own["_target_"]):
+            if recorded["class"] != target_name(own["_target_"]):
                 return False
             recorded = recorded.get("settings", {})
         try:
@@ -100,11 +100,6 @@ def sorted_layers(value: Any) -> Any:
 def _settings(node: dict[str, Any], part: str) -> dict[str, Any]:
     node = {name: value for name, value in node.items() if name not in ("name", "device")}
     return node if part == BACKBONE else sorted_layers(unseeded(node))
-
-
-def _class(target: str) -> str:
-    """What names a class in records: its name, with the module where it is not adbench's."""
-    return target.rpartition(".")[2] if target.startswith("adbench.") else target
 
 
 def _within(recorded: Mapping[str, Any], own: Mapping[str, Any]) -> bool:

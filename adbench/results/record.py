@@ -93,7 +93,8 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {k: (v if k == "identity" else _rounded(v)) for k, v in value.items()}
+        exact = ("identity", "threshold")  # a threshold may be far below a millionth
+        return {k: (v if k in exact else _rounded(v)) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(v) for v in value]
     return value

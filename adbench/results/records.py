@@ -73,6 +73,7 @@ def save_contents(folder: Path, record: Record, contents: dict[str, bytes]) -> P
     earlier = [old for old in _paths(folder, record.id) if old != path]
     record = replace(record, files={suffix: raw.sha256(c) for suffix, c in contents.items()})
     try:
+        path.unlink(missing_ok=True)  # an earlier record must not stand beside other scores
         for suffix, content in contents.items():
             write_whole(path.with_name(record.name + suffix), content)
         for suffix in {raw.SCORES, raw.PIXELS} - set(contents):

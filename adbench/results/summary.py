@@ -179,4 +179,4 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _plain(name: str, value: Any) -> str:
     if value is None or name in TEXTS:
         return value or ""
-    return f"{value:.10g}" if name in COUNTS else f"{value:.6f}"
+    return f"{value:.15g}" if name in COUNTS else f"{value:.6f}"

@@ -6,13 +6,13 @@ import pandas as pd
 from tabulate import tabulate
 
 from adbench.results.record import Record
-from adbench.results.summary import NAMES, SCREEN, row, shown
+from adbench.results.summary import COLUMNS, NAMES, SCREEN, row, shown
 
 
 def sweep_frame(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> pd.DataFrame:
     """One row per job and category of a sweep: the job's overrides, then the columns of a run."""
     return pd.DataFrame(
-        [{**overrides, **row(record)} for overrides, records in jobs for record in records]
+        [{**_named(overrides), **row(record)} for overrides, records in jobs for record in records]
     )
 
 
@@ -22,11 +22,8 @@ def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> 
     Where a setting ran with several seeds, mean ± standard deviation over them.
     """
     long = sweep_frame(jobs)
-    varied = [
-        name
-        for name in dict.fromkeys(n for overrides, _ in jobs for n in overrides)
-        if name != "seed"
-    ]
+    swept = dict.fromkeys(name for overrides, _ in jobs for name in _named(overrides))
+    varied = [name for name in swept if name != "seed"]
     if not varied:
         long["run"], varied = "all", ["run"]
     long[varied] = long[varied].fillna("")
@@ -46,3 +43,8 @@ def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> 
         rows.append([*setting, group["category"].nunique(), n, *cells])
     headers = [*varied, "categories", "seeds", *SCREEN.values()]
     return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
+
+
+def _named(overrides: dict[str, str]) -> dict[str, str]:
+    """The overrides by names that no column of a run has, such as ``run.threshold``."""
+    return {f"run.{name}" if name in COLUMNS else name: v for name, v in overrides.items()}

@@ -45,9 +45,17 @@ def settings_of(part: Any) -> dict[str, Any]:
 
 
 def class_name(cls: type) -> str:
-    """What names a class in records: its name, with the module where it is not adbench's."""
-    own = cls.__module__.split(".")[0] == "adbench"
-    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
+    """What names a class in records, see ``target_name``."""
+    return target_name(f"{cls.__module__}.{cls.__name__}")
+
+
+def target_name(target: str) -> str:
+    """What names the class at a dotted path in records: its name, and its package if not adbench.
+
+    In which module of a package the class stands is the package's own matter.
+    """
+    package, name = target.split(".")[0], target.split(".")[-1]
+    return name if package == "adbench" else f"{package}.{name}"
 
 
 def unread(part: Any, path: list[str]) -> str | None:
