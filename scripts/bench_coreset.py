@@ -1,8 +1,8 @@
-"""Greedy k-centre selection against the loops of anomalib and patchcore-inspection, on the same points.
+"""Greedy k-centre selection against the loops of anomalib and of patchcore-inspection.
 
-The peers take one pass over all points per pick, so their time is exactly linear in the picks: a
-few picks are run and multiplied, and marked "scaled". Each runs in a process of its own.
-patchcore-inspection is not on PyPI; its loop is described here anew.
+All get the same points and threads. The peers take one pass over all points per pick, so their time
+is exactly linear in the picks: a few picks are run and multiplied, and marked "scaled". Each peer
+runs in a process of its own. patchcore-inspection is not on PyPI; its loop is described here anew.
 """
 
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from functools import partial
 
 import benchmark
 import numpy as np
-from processes import PeerFailed
+from peers import PeerFailed
 from scipy.ndimage import gaussian_filter, zoom
 
 Run = Callable[[np.ndarray, np.ndarray], str]

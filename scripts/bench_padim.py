@@ -20,7 +20,8 @@ import benchmark
 import numpy as np
 import torch
 import torch.nn.functional as F
-from processes import Peer, PeerFailed, last_json, run_process
+from peers import Peer, PeerFailed
+from processes import last_json, run_process
 from random_maps import mapped_features, smooth_maps, write_smooth_maps
 from scipy.spatial.distance import mahalanobis
 

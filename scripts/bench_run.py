@@ -1,11 +1,11 @@
-"""Whole processes from start to table: ``adbench run`` against anomalib's own Engine, PatchCore 10%.
+"""Whole processes from start to table: ``adbench run`` against anomalib's own Engine.
 
-Both get WideResNet50, the same images, the same file of random weights, layers 2 and 3, 224 pixels
-after a resize to 256, and the same cores, to which they are pinned. The Engine fits and tests once,
-without pictures; adbench starts with an empty cache, at its defaults (pictures, time per image) and
-without these, which is the work that the Engine does. A second adbench run finds the features kept;
-what goes through its network is counted. Where the Engine fails or takes more than its limits, the
-report says so.
+Both get PatchCore with a coreset of 10%, WideResNet50, the same images, the same file of random
+weights, layers 2 and 3, 224 pixels after a resize to 256, and the same cores, to which they are
+pinned. The Engine fits and tests once, without pictures; adbench starts with an empty cache, at its
+defaults (pictures, time per image) and without these, which is the work that the Engine does. A
+second adbench run finds the features kept; what goes through its network is counted. Where the
+Engine fails or takes more than its limits, the report says so.
 
 ``--memory`` measures something else: the peak of one whole ``adbench run`` at its defaults on 391
 images, as many as hazelnut has. Seconds are the wall clock's, memory is the highest resident memory
@@ -14,18 +14,19 @@ of the process.
 
 import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import benchmark
-from processes import MISSING, Process, last_json, pin, run_process
+from processes import MISSING, Process, ProcessFailed, last_json, pin, run_process
+from run_parts import WEIGHTS
 
-WEIGHTS = "weights.pt"
+PARTS = Path(__file__).with_name("run_parts.py")
+"""What is run in processes of its own."""
 OURS = "adbench, bare"
 WARM, CAPPED = f"{OURS}, features kept", f"{OURS}, the peer's images"
 PEER = "anomalib Engine"
@@ -60,11 +61,11 @@ def prepare(folder: Path, data: Path | None, train: int, test: int, quick: bool)
 
     Of bottle only a part is taken if ``quick``.
     """
-    run_process(__file__, "--child", "weights", folder)
+    run_process(PARTS, "weights", folder)
     if data is not None:
         place = Place(data.resolve(), "bottle")
         return part(place, folder / "quick", train) if quick else place
-    drawn = run_process(__file__, "--child", "images", folder, train, test)
+    drawn = run_process(PARTS, "images", folder, train, test)
     return Place(Path(last_json(drawn.output)), "flange")
 
 
@@ -95,7 +96,7 @@ def run(place: Place, folder: Path, cache: Path, threads: int, words: Sequence[s
     weights = f"backbone.weights={folder.parent / WEIGHTS}"
     settings = [*place.words(), "backbone=wide_resnet50", weights, f"results={folder}"]
     settings += [f"cache={cache}", f"threads={threads}", "existing=redo", *words]
-    done = run_process(__file__, "--child", "adbench", *settings)
+    done = run_process(PARTS, "adbench", *settings)
     (path,) = (folder / "records").glob("*.json")
     return Run(done, json.loads(path.read_text()), last_json(done.output))
 
@@ -144,18 +145,17 @@ def in_record(record: dict[str, Any]) -> str:
 
 
 def run_engine(report: benchmark.Report, place: Place, folder: Path) -> Process | None:
-    """anomalib's Engine in a process with limits; None where it is not there or fails."""
+    """The Engine of anomalib in a process with limits; None where it is not there or fails."""
     if find_spec("anomalib") is None:
         report.say(f"{PEER}: {MISSING}")
         return None
     options = report.options
-    words = ["--child", "anomalib", place.root / place.category, folder, options.threads]
+    words = ["anomalib", place.root / place.category, folder, options.threads]
     try:
-        return run_process(__file__, *words, limits=benchmark.limits(options))
-    except RuntimeError as error:
+        return run_process(PARTS, *words, limits=benchmark.limits(options))
+    except ProcessFailed as error:
         print(error, flush=True)
-        lines = str(error).splitlines()
-        report.say(f"{PEER}: failed within its limits of time and memory: {lines[-1]}")
+        report.say(f"{PEER}: {error.why}; it printed last: {error.last}")
         return None
 
 
@@ -172,98 +172,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
     report.finish(None)
 
 
-# In processes of their own
-
-
-def child(part: str, *words: str) -> None:
-    parts: dict[str, Callable[..., None]] = {
-        "weights": save_weights,
-        "images": draw,
-        "adbench": count_and_run,
-        "anomalib": anomalib,
-    }
-    parts[part](*words)
-
-
-def save_weights(folder: str) -> None:
-    import timm
-    import torch
-
-    torch.default_generator.manual_seed(0)
-    torch.save(timm.create_model("wide_resnet50_2").state_dict(), Path(folder, WEIGHTS))
-
-
-def draw(folder: str, train: str, test: str) -> None:
-    from adbench.data.demo import Demo
-
-    demo = Demo(categories=("flange",), train=int(train), test=int(test), cache=folder)
-    print(json.dumps(str(demo.load("flange").train[0].path.parents[3])))
-
-
-def count_and_run(*words: str) -> None:
-    """``adbench run``, and at the end how many images went through the backbone."""
-    from adbench.backbones.engine import Engine
-    from adbench.cli.main import main
-
-    extract, counts = Engine.extract, []
-
-    def counting(self: Engine, images: Any, *arguments: Any) -> Any:
-        counts.append(len(images))
-        return extract(self, images, *arguments)
-
-    Engine.extract = counting  # type: ignore[method-assign]
-    try:
-        main(["run", *words])
-    finally:
-        print(json.dumps(sum(counts)))
-
-
-def anomalib(category: str, folder: str, threads: str) -> None:
-    """Fit and test by the Engine.
-
-    Half of the test images validate, as is its default, so that each is scored once.
-    """
-    import torch
-    from anomalib.data import Folder
-    from anomalib.engine import Engine
-    from anomalib.models import Patchcore
-
-    benchmark.set_threads(int(threads))
-    root = Path(category)
-    kinds = sorted(path.name for path in (root / "ground_truth").iterdir())
-    images = Folder(
-        name="parts",
-        normal_dir=root / "train" / "good",
-        normal_test_dir=root / "test" / "good",
-        abnormal_dir=[root / "test" / kind for kind in kinds],
-        mask_dir=[root / "ground_truth" / kind for kind in kinds],
-        num_workers=int(threads) - 1,  # beside the process itself
-    )
-    processor = Patchcore.configure_pre_processor(
-        image_size=(256, 256), center_crop_size=(224, 224)
-    )
-    model = Patchcore(
-        backbone="wide_resnet50_2",
-        layers=["layer2", "layer3"],
-        pre_trained=False,
-        coreset_sampling_ratio=0.1,
-        num_neighbors=1,
-        pre_processor=processor,
-        visualizer=False,
-    )
-    state = torch.load(Path(folder, WEIGHTS), weights_only=True)
-    network = model.model.feature_extractor.feature_extractor
-    if missing := network.load_state_dict(state, strict=False).missing_keys:
-        raise RuntimeError(f"anomalib's network lacks {missing[:3]} of the weights' file")
-    engine = Engine(accelerator="cpu", devices=1, default_root_dir=Path(folder, "anomalib"))
-    engine.fit(model=model, datamodule=images)
-    engine.test(model=model, datamodule=images)
-
-
 def main() -> None:
-    if sys.argv[1:2] == ["--child"]:
-        child(*sys.argv[2:])
-        return
     parser = benchmark.parser(
         __doc__,
         quick="10 training images and at most 10 test images of a type",

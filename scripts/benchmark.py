@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from processes import MISSING, Limits, Peer, PeerFailed, set_threads
+from peers import Peer, PeerFailed
+from processes import MISSING, Limits
+from processes import set_threads as set_threads
 
 Made = TypeVar("Made")
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Measures everything under results/ anew: bottle and grid of MVTec AD (the folder $1) through EfficientNet-Lite0, and times
-# and sizes of the WideResNet50 that the reports used, with random weights.
+# Measures everything under results/ anew: bottle and grid of MVTec AD (the folder $1) through
+# EfficientNet-Lite0, and times and sizes of the WideResNet50 that the reports used, with random
+# weights.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-common=("dataset=mvtec" "dataset.root=$1" "dataset.categories=[bottle,grid]" "results=results" "heatmaps=0")
+common=("dataset=mvtec" "dataset.root=$1" "dataset.categories=[bottle,grid]")
+common+=("results=results" "heatmaps=0")
 lite=("${common[@]}" "backbone=efficientnet_lite0")
 random=("${common[@]}" "backbone=wide_resnet50" "backbone.weights=random")
 
@@ -13,9 +15,9 @@ adbench run -m "${lite[@]}" backbone.precision=bf16 method=patchcore,padim,padim
 for table in configs/table/*.yaml; do
     adbench reproduce "$(basename "$table" .yaml)" "${lite[@]}"
 done
-adbench reproduce crd_figure3 "${random[@]}"
+adbench reproduce han2024_figure3 "${random[@]}"
 for side in "method.dims=150" "method=padim"; do # the claims on memory and speed of PaDiM-JL
-    adbench run experiment=padim_jl_figure3 "${random[@]}" method.solver=primal "$side"
+    adbench run experiment=zhang2021 "${random[@]}" method.solver=primal "$side"
 done
 rm -rf results/sweeps results/tables
 adbench table all results=results >/dev/null
