@@ -2,10 +2,12 @@
 
 A coreset of the features is the bank, as in PatchCore. The plain product is numpy's over all
 coordinates in chunks and a running minimum: what is reached without excluding anything. The table
-gives milliseconds. All of them are timed in turns, so that load on the machine hits all alike.
+gives milliseconds. All of them are timed in turns, so that load on the machine hits all alike; the
+peers run in processes of their own.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import benchmark
 import numpy as np
@@ -61,12 +63,39 @@ def anomalib(bank: torch.Tensor, k: int) -> Search:
     return lambda queries: model.nearest_neighbors(queries, k)
 
 
+class Searching:
+    """A peer: an index of the bank, and the queries of each round.
+
+    Args:
+        make: Makes the index from the bank.
+        bank: (n, d) float32.
+        tests: (q, d) float32, 784 per image.
+    """
+
+    def __init__(
+        self, make: Callable[[torch.Tensor], Search], bank: np.ndarray, tests: np.ndarray
+    ) -> None:
+        self.search, self.tests = make(torch.from_numpy(bank)), torch.from_numpy(tests)
+
+    def __call__(self, turn: int) -> None:
+        """Search with the queries of this round."""
+        self.search(image(self.tests, turn))
+
+
+def image(tests: torch.Tensor, turn: int) -> torch.Tensor:
+    """The 784 patches of one image, the images in turn."""
+    first = turn * 784 % len(tests)
+    return tests[first : first + 784]
+
+
 def load(path: str) -> torch.Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="r+"))
 
 
 def main() -> None:
-    parser = benchmark.parser(__doc__, quick="20 images, 3 repeats, bank of 1638", repeats=10)
+    parser = benchmark.parser(
+        __doc__, quick="20 images, 3 repeats, bank of 1638", repeats=10, peer_seconds=300
+    )
     argument = parser.add_argument
     argument("--features", help="a .npy file of (n, d) float32 patches to select the bank from")
     argument("--queries", help="a .npy file of (q, d) float32 test patches, 784 per image")
@@ -87,10 +116,6 @@ def main() -> None:
     projected = torch.cat([block @ projection for block in features.split(8192)])
     order = greedy(projected, max(sizes))
 
-    def queries(turn: int) -> torch.Tensor:
-        first = turn * 784 % len(tests)
-        return tests[first : first + 784]
-
     for size in sizes:
         bank = features[torch.from_numpy(order[:size])]
         build = benchmark.seconds(lambda bank=bank: Neighbors(bank))
@@ -104,18 +129,22 @@ def main() -> None:
             "plain product": plain_product(bank),
             "torch.cdist": lambda rows, bank=bank: torch.cdist(rows, bank).topk(k, largest=False),
         }
-        searches |= report.peers(
-            {
-                "anomalib": lambda bank=bank: anomalib(bank, k),
-                "faiss": lambda bank=bank: faiss_flat(bank, k, options.threads),
-                "scikit-learn": lambda bank=bank: scikit_learn(bank, k),
-            }
-        )
-        calls = {
-            name: lambda turn, search=search: search(queries(turn))
+        calls: dict[str, benchmark.Contestant] = {
+            name: lambda turn, search=search: search(image(tests, turn))
             for name, search in searches.items()
         }
-        medians = benchmark.in_turns(calls, repeats, options.threads, warm_up=True)
+        makers = {
+            "anomalib": partial(anomalib, k=k),
+            "faiss": partial(faiss_flat, k=k, threads=options.threads),
+            "scikit-learn": partial(scikit_learn, k=k),
+        }
+        arrays = bank.numpy(), np.ascontiguousarray(tests.numpy())
+        peers = report.peer_processes(
+            {name: partial(Searching, make, *arrays) for name, make in makers.items()}
+        )
+        medians = benchmark.in_turns({**calls, **peers}, repeats, options.threads, warm_up=True)
+        for peer in peers.values():
+            peer.close()
         report.table(medians, "adbench")
         report.figures |= {
             benchmark.key("bank", size, name, "s"): value for name, value in medians.items()

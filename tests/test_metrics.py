@@ -103,11 +103,12 @@ def test_hand_worked_image_metrics():
     assert ranks.average_precision() == pytest.approx((1 + 2 / 3 + 3 / 5) / 3, abs=1e-15)
     # threshold .9: 2/4, .7: 4/6, .5: 6/8
     assert ranks.f1_max() == (0.75, 0.5)
-    assert measure_images(labels, scores).values == {
+    expected = {
         "image_auroc": 3.5 / 6,
         "image_ap": ranks.average_precision(),
         "image_f1_max": 0.75,
     }
+    assert expected.items() <= measure_images(labels, scores).values.items()
 
 
 def test_f1_ties_choose_the_highest_threshold():

@@ -13,10 +13,13 @@ from adbench.config.build import build, plain
 from adbench.data.samples import Dataset
 from adbench.detectors.detector import Detector
 from adbench.detectors.feature_detector import FeatureDetector
+from adbench.errors import AdbenchError
 from adbench.system.machine import device_name
 from adbench.system.settings import STRICT, check, digest, settings_of
 
 PARTS = ("dataset", "geometry", "backbone", "method")
+METHOD = ("layers", "needs_vectors", "score_settings", "nested", "fit", "score")
+"""What every method has, see ``adbench.methods.method.Method``."""
 
 
 @settings_class(frozen=True, config=STRICT)
@@ -91,7 +94,24 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     words = {k: v for k, v in plain(config, "run").items() if k not in groups}
     options = check(Options, {n: words[n] for n in words if n != "sweep"}, "run")
     dataset, geometry, backbone, method = (build(config[part], part) for part in PARTS)
-    built = dict(zip(PARTS, (dataset, geometry, backbone, method), strict=True))
-    labels = {p: str(config[p].get("name", type(part).__name__)) for p, part in built.items()}
+    _require("dataset", dataset, ("name", "names", "load", "check"))
+    _require("method", method, METHOD)
+    labels = {part: _label(config[part], part) for part in PARTS}
     detector = FeatureDetector(geometry, backbone, method, device_name(options.device))
     return Plan(options, labels, dataset, tuple(dataset.names()), detector, timing_refused)
+
+
+def _require(part: str, built: object, names: tuple[str, ...]) -> None:
+    """Refuse a class that lacks a part of its contract, before any job runs."""
+    if lacking := [name for name in names if not hasattr(built, name)]:
+        raise AdbenchError(
+            f"{part}: {type(built).__name__} lacks {', '.join(lacking)}; a {part} needs "
+            f"{', '.join(names)}"
+        )
+
+
+def _label(node: DictConfig, part: str) -> str:
+    """The name of a preset, under which records are found."""
+    if not (name := node.get("name")):
+        raise AdbenchError(f"{part}.name: missing; the YAML of a preset names itself")
+    return str(name)

@@ -80,15 +80,17 @@ def _run_category(
 
     def done(place: int, record: Record) -> None:
         outcomes[place].records.append(record)
-        say(f"{titles[place]}: {_in_words(record)}")
+        had = any(work.place == place and work.known for work in works)
+        what = "has a record, completed with what it lacked" if had else _in_words(record)
+        say(f"{titles[place]}: {what}")
 
+    works: list[Work] = []
     try:
         category = Category.load(session.plans[places[0]], name)
     except Exception as error:
         for place in places:
             fail(place, error)
         return
-    works: list[Work] = []
     for place in places:
         plan = session.plans[place]
         try:

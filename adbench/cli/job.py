@@ -100,6 +100,8 @@ class Task:
         try:
             if outcome.records:
                 _show(planned, outcome)
+        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+            raise
         except OSError as error:
             if number is None:
                 raise SystemExit(complain(error)) from None
