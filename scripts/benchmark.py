@@ -14,13 +14,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from peers import Peer, PeerFailed
-from processes import MISSING, Limits
+from processes import Limits
 from processes import set_threads as set_threads
-
-Made = TypeVar("Made")
 
 Contestant = Callable[[int], object]
 """Is given the number of the round; one that returns a float has taken its own time, any other is
@@ -152,19 +150,6 @@ class Report:
             note = (notes or {}).get(name, "")
             self.say(f"{name:{width}} {shown} {value / medians[ours]:9.2f} x  {note}".rstrip())
             self.figures[key(name, "s")] = value
-
-    def peers(self, makers: Mapping[str, Callable[[], Made]]) -> dict[str, Made]:
-        """What the makers make in this process; a peer that is not installed is left out.
-
-        The report says so.
-        """
-        made: dict[str, Made] = {}
-        for name, make in makers.items():
-            try:
-                made[name] = make()
-            except ImportError:
-                self.say(f"{name}: {MISSING}")
-        return made
 
     def peer_processes(self, makers: Mapping[str, Callable[[], Any]]) -> dict[str, Peer]:
         """What the makers make, each in a process of its own with the limits of the options.
