@@ -178,3 +178,14 @@ def test_numbers_that_json_lacks_become_null(tmp_path):
     path = records.save(tmp_path, record(metrics={**EVERY, "aupro": float("nan")}), SCORES)
     assert json.loads(path.read_text())["metrics"] == EVERY
     assert records.load(path).metrics == EVERY
+
+
+def test_a_metric_that_cannot_be_added_to_an_old_record_is_none_with_the_reason(tmp_path):
+    old = record(metrics={name: None for name in EVERY if name != "image_f1_max"})
+    scores = [ImageScore("a", "good", False, 0.1), ImageScore("b", "cut", True, 0.9)]
+    path = records.save(tmp_path, old, scores)
+    assert records.load(path).metrics["image_f1_max"] == 1.0
+    path.with_suffix(".scores.csv").unlink()
+    loaded = records.load(path)
+    assert loaded.metrics["image_f1_max"] is None
+    assert "raw scores cannot be read" in loaded.reasons["image_f1_max"]

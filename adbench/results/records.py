@@ -209,11 +209,16 @@ def _with_new_metrics(folder: Path, record: Record) -> Record:
     """The record with the metrics of ``METRICS`` that were added after it was measured."""
     if all(metric.name in record.metrics for metric in METRICS):
         return record
-    values, intervals, reasons = {}, {}, {}
+    values: dict[str, float | None] = {}
+    intervals: dict[str, list[float] | None] = {}
+    reasons: dict[str, str] = {}
     if any(metric.name not in record.metrics for metric in of_level("image")):
-        scores = load_scores(folder, record)
-        found = measure_images(*raw.arrays(scores))
-        values, intervals, reasons = found.values, found.intervals, found.reasons
+        try:
+            found = measure_images(*raw.arrays(load_scores(folder, record)))
+            values, intervals, reasons = found.values, found.intervals, found.reasons
+        except RecordError as error:  # the record itself is sound
+            values = {metric.name: None for metric in of_level("image")}
+            reasons = {metric.name: str(error) for metric in of_level("image")}
     lacking = "measured before adbench had this metric; existing=redo measures it"
     for metric in of_level("pixel"):
         values[metric.name] = None
