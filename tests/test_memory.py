@@ -141,7 +141,7 @@ def test_what_would_fit_is_named(monkeypatch):
 def test_each_lighter_setting_is_valid_and_needs_less(method):
     everything = features(10, 0, channels=(128, 256, 512), side=16)
     normal = Features(everything.maps[-len(method.layers) :], None, everything.size)
-    changes = list(method.lighter())
+    changes = list(method.less_memory())
     assert changes
     for change in changes:
         assert replaced(method, change).memory(normal, 4) <= method.memory(normal, 4)

@@ -275,7 +275,7 @@ def test_memory_is_estimated_and_settings_that_need_less_are_valid(method):
     if not isinstance(method, EstimatesMemory):
         pytest.skip("the method makes no estimate")
     assert method.memory(features(method, 9, 1), 10) > 0
-    for change in method.lighter():
+    for change in method.less_memory():
         assert settings_of(replaced(method, change)) != settings_of(method)
 
 

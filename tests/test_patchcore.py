@@ -299,7 +299,7 @@ def test_what_cannot_be_done_says_why(settings, message):
 def test_smaller_banks_need_less_memory():
     normal, method = features(200, seed=0), PatchCore(ratio=0.5, reweight="paper")
     needed = [method.memory(normal, 10)]
-    needed += [PatchCore(reweight="paper", **c).memory(normal, 10) for c in method.lighter()]
+    needed += [PatchCore(reweight="paper", **c).memory(normal, 10) for c in method.less_memory()]
     assert needed == sorted(needed, reverse=True)
     assert len(set(needed)) == 6
 

@@ -35,7 +35,7 @@ def require(
     words = next(
         (
             words
-            for words, other in detector.lighter()
+            for words, other in detector.less_memory()
             if _needed(other, normal, test, provider) + rest <= free
         ),
         "",

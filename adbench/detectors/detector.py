@@ -88,7 +88,7 @@ class Detector(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What the record says of a fitted detector besides its identity.
+        """What the record says of a fitted detector apart from its identity.
 
         Keys, all optional: ``weights`` (where they come from), ``channels`` (by layer), ``notes``,
         ``state_bytes``, ``multiply_adds``.
@@ -145,7 +145,7 @@ class EstimatesMemory(Protocol):
         """Bytes at the peak of fitting on ``normal`` and of scoring ``test`` images."""
         ...
 
-    def lighter(self) -> Iterator[tuple[str, Self]]:
+    def less_memory(self) -> Iterator[tuple[str, Self]]:
         """Overrides that need less memory and the detector that they give, the mildest first."""
         ...
 

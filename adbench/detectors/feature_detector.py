@@ -150,10 +150,10 @@ class FeatureDetector:
             return 0
         return self.method.memory(self._features(normal, provider), test)
 
-    def lighter(self) -> Iterator[tuple[str, Self]]:
+    def less_memory(self) -> Iterator[tuple[str, Self]]:
         """Settings of the method that need less memory."""
         if isinstance(self.method, methods.EstimatesMemory):
-            for change in self.method.lighter():
+            for change in self.method.less_memory():
                 words = " ".join(f"method.{n}={v}".replace(" ", "") for n, v in change.items())
                 yield words, replace(self, method=methods.replaced(self.method, change))
 

@@ -185,7 +185,7 @@ class CRD:
             gram += 12 * size * d
         return max(gram + block, bank, 4 * d * d + block + 3 * (scores + maps))
 
-    def lighter(self) -> Iterator[dict[str, Any]]:
+    def less_memory(self) -> Iterator[dict[str, Any]]:
         """Smaller coresets, where F is one; the decomposition does not grow with the images."""
         if self.has_coreset:
             yield from smaller_banks(self.ratio)

@@ -1,4 +1,4 @@
-"""The contract of a method, and what every method can be asked for."""
+"""The contract of a method, and what can be done with every method."""
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,7 +92,7 @@ class Selects(Protocol):
     """
 
     def selection(self) -> dict[str, Any] | None:
-        """What the order follows from besides the features; None where it costs little."""
+        """What the order follows from apart from the features; None where it costs little."""
         ...
 
     def fit(self, normal: Features, order: np.ndarray | None = None) -> Self:
@@ -113,7 +113,7 @@ class EstimatesMemory(Protocol):
         """
         ...
 
-    def lighter(self) -> Iterator[dict[str, Any]]:
+    def less_memory(self) -> Iterator[dict[str, Any]]:
         """Settings to change so that less memory is needed, the mildest first."""
         ...
 
@@ -168,10 +168,10 @@ def ask(method: M, **settings: Any) -> M:
             f"after it; score settings are {', '.join(sorted(method.score_settings)) or 'none'}"
         )
     checked = replaced(method, settings)
-    asked = copy.copy(method)
+    copied = copy.copy(method)
     for name in settings:
-        setattr(asked, name, getattr(checked, name))
-    return asked
+        setattr(copied, name, getattr(checked, name))
+    return copied
 
 
 def replaced(method: M, settings: Mapping[str, Any]) -> M:

@@ -25,7 +25,7 @@ STATE = 1536 * 1024**2
 """Bytes up to which ``reduction=none`` copies the training values and keeps the factors.
 
 Beyond it, the learned state refers to the feature maps, and every ``score`` makes the factors anew:
-that costs seconds per call and little memory besides the maps, and gives the same numbers.
+that costs seconds per call and little memory apart from the maps, and gives the same numbers.
 """
 
 
@@ -165,7 +165,7 @@ class PaDiM:
         maps = test * (reduction.positions + normal.size[0] * normal.size[1])
         return GaussianField.bytes(reduction, form, len(normal), test) + 12 * maps
 
-    def lighter(self) -> Iterator[dict[str, Any]]:
+    def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer dimensions."""
         selected = {} if self.reduces else {"reduction": "select"}
         fewer = (dims for dims in (550, 200, 100, 50) if dims < (self.dims or 551))

@@ -185,7 +185,7 @@ class PatchCore:
         bank = Neighbors.bytes(size, d)
         return 4 * BLOCK + max(selection, bank + around + 3 * (found + maps))
 
-    def lighter(self) -> Iterator[dict[str, Any]]:
+    def less_memory(self) -> Iterator[dict[str, Any]]:
         """Smaller banks."""
         yield from smaller_banks(self.ratio)
 

@@ -130,14 +130,14 @@ class SPADE:
 
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of a fit to ``normal`` or of a score of ``test`` images after it."""
-        maps = normal.maps[-len(self.layers) :]  # fewer layers are the last ones, see lighter
+        maps = normal.maps[-len(self.layers) :]
         shapes = _shapes(maps, self.merge)
         galleries = sum(Gallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
         working = 16 * threads() * max(c * h * w for c, h, w in shapes)
         anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
         return galleries + working + (2 * len(shapes) + 2) * anomaly_maps
 
-    def lighter(self) -> Iterator[dict[str, Any]]:
+    def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer layers, without the finest first."""
         yield from ({"layers": self.layers[skipped:]} for skipped in range(1, len(self.layers)))
 

@@ -48,7 +48,7 @@ def set_threads(threads: int | None) -> None:
     Everything that adbench runs on threads of its own takes as many as torch has.
     """
     if threads is not None:
-        import scipy.linalg  # noqa: F401  # loads a BLAS of its own, which must be there to be limited
+        import scipy.linalg  # noqa: F401  # loads a BLAS of its own, to be limited too
 
         torch.set_num_threads(threads)
         threadpool_limits(threads)
