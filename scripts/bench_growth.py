@@ -193,36 +193,29 @@ def slope(x: list[int], y: list[float]) -> float:
 
 def draw(figures: dict[str, float], threads: int, folder: Path) -> list[Path]:
     """Seconds and memory over training images, from the figures alone: growth.png and .svg."""
-    from matplotlib.figure import Figure
+    from adbench.reports.figure import note, panels, save, title
+    from adbench.results.style import LIGHT, drawn_in
 
-    from adbench.reports.figure import save
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2)
     units = ("s", "bytes"), (1, 1e6), ("seconds", "MB")
-    for axes, unit, scale, label in zip(panels, *units, strict=True):
-        for number, stage in enumerate(STAGES):
-            name = benchmark.key(stage)
-            keys = (k for k in figures if k.startswith(f"{name}_") and k.endswith(f"0_{unit}"))
-            at = sorted(int(k.split("_")[-2]) for k in keys)
-            values = [figures[f"{name}_{n}_{unit}"] / scale for n in at]
-            axes.plot(
-                at,
-                values,
-                label=f"{stage} ({figures[f'{name}_slope_{unit}']:.2f})",
-                marker="os^Dv"[number % 5],
-                linestyle="-" if number < 5 else "--",
-                color=f"C{number}",
-            )
-        axes.set(xscale="log", yscale="log", xlabel="training images", ylabel=label)
-        axes.set_xticks(at, [str(n) for n in at], minor=False)
-        axes.minorticks_off()
-        if unit == "bytes":
-            axes.set_ylim(bottom=1)  # below lies the noise of the allocator
-        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
-        axes.legend(fontsize=7, title="slope in brackets", title_fontsize=7, **beside)
-    figure.suptitle(f"WideResNet50's shapes at 224 pixels, {threads} thread(s)", fontsize=9)
-    return save(figure, folder / "growth")
+    with drawn_in(LIGHT):
+        figure, (both,) = panels(1, 2, width=5.6)
+        for axes, unit, scale, label in zip(both, *units, strict=True):
+            for number, stage in enumerate(STAGES):
+                name = benchmark.key(stage)
+                keys = (k for k in figures if k.startswith(f"{name}_") and k.endswith(f"0_{unit}"))
+                at = sorted(int(k.split("_")[-2]) for k in keys)
+                values = [figures[f"{name}_{n}_{unit}"] / scale for n in at]
+                named = f"{stage} ({figures[f'{name}_slope_{unit}']:.2f})"
+                axes.plot(at, values, label=named, **LIGHT.look(number))
+            axes.set(xscale="log", yscale="log", xlabel="training images", ylabel=label)
+            axes.set_xticks(at, [str(n) for n in at], minor=False)
+            axes.minorticks_off()
+            if unit == "bytes":
+                axes.set_ylim(bottom=1)  # below lies the noise of the allocator
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="slope")
+        title(figure, [f"WideResNet50's shapes at 224 pixels, threads: {threads}"])
+        note(figure, ["Slope: of the straight line through the logarithms; 1 is linear."])
+        return save(figure, folder / "growth")
 
 
 def main() -> None:

@@ -81,11 +81,11 @@ def adbench_four(masks: np.ndarray, maps: np.ndarray) -> str:
 
 
 def adbench_pairs(masks: np.ndarray, maps: np.ndarray) -> str:
-    from adbench.evaluation.bootstrap import bootstrap_interval
+    from adbench.evaluation.jackknife import pixel_auroc_interval
     from adbench.evaluation.pixels import pixel_pairs
 
     pairs = pixel_pairs(masks, maps)
-    low, high = bootstrap_interval(pairs)
+    low, high = pixel_auroc_interval(pairs)
     return f"auroc {pairs.auroc():.9f} 95% interval {low:.5f} {high:.5f}"
 
 

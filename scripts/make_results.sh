@@ -20,13 +20,17 @@ for side in "method.dims=150" "method=padim"; do # the claims on memory and spee
     adbench run experiment=zhang2021 "${random[@]}" method.solver=primal "$side"
 done
 rm -rf results/sweeps results/tables
+demo=$(mktemp -d)
+adbench run threshold=folds "results=$demo" # the picture of the README
+cp "$demo"/heatmaps/*/flange/*_test_scratch_003.png results/demo.png
+rm -rf "$demo"
 adbench table all results=results >/dev/null
 adbench claims results=results >/dev/null
 settings=()
 for method in patchcore padim padim_jl spade crd; do
     settings+=("method=$method backbone=efficientnet_lite0")
 done
-adbench plot "${settings[@]}" --results results
+adbench plot "${settings[@]}" results=results
 adbench compare "${settings[1]}" "${settings[2]}" results=results >results/padim_against_padim_jl.md
 for side in "${settings[@]}"; do
     adbench compare "$side" "${side/ / backbone.precision=bf16 }" results=results

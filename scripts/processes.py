@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-MISSING = "not installed (pip install 'adbench[peers]')"
+MISSING = "not installed (pip install 'adbench-vision[peers]')"
 SHARE = 0.9
 """Part of the free memory that a peer may take where no limit is given."""
 

@@ -15,12 +15,14 @@ import torch
 
 from adbench.config.build import build
 from adbench.config.compose import Configs
+from adbench.data.mvtec import PUBLISHED
 from adbench.detectors.feature_detector import FeatureDetector
 from adbench.evaluation.pixels import pixel_pairs
 from adbench.results import records
 from adbench.results.records import ImageScore, Record
 
-NORMAL, ANOMALOUS = 15, 25
+SHARE = 0.6
+"""Of the test images that are anomalous."""
 CONFIGS = Configs()
 HUB = tempfile.TemporaryDirectory()
 LITE_CHANNELS = {"1": 24, "2": 40, "3": 112, "4": 320}
@@ -37,9 +39,14 @@ def made(
     seconds=0.02,
     distance=0.01,
     state=10**7,
+    counts=None,
 ):
-    """A record of this setting; metrics are fractions, intervals reach 0.02 down and 0.01 up."""
+    """A record of this setting; metrics are fractions, intervals reach 0.02 down and 0.01 up.
+
+    It has as many training and test images as the category of MVTec AD, or ``counts``.
+    """
     identity, weights, labels, dataset = described((f"seed={seed}", *words.split()))
+    train, test = counts or PUBLISHED.get(category, (10, 40))
     lite0 = identity["backbone"]["model"] == "tf_efficientnet_lite0"
     return Record(
         identity={
@@ -47,10 +54,10 @@ def made(
             "category": category,
             **copy.deepcopy(identity),
         },
-        labels=labels,
-        weights=weights,
+        labels=dict(labels),
+        weights=dict(weights),
         channels=LITE_CHANNELS if lite0 else {},
-        counts={"train": 10, "test": NORMAL + ANOMALOUS, "anomalous": ANOMALOUS},
+        counts={"train": train, "test": test, "anomalous": round(SHARE * test)},
         metrics={"image_auroc": image, "pixel_auroc": pixel},
         intervals={
             "image_auroc": [image - 0.02, image + 0.01],
@@ -105,7 +112,8 @@ def hub_file(model):
 def saved(folder, record, gap=1.0, noise=0):
     """Write a record with drawn scores, defects ``gap`` higher than normal images."""
     random = np.random.default_rng(noise)
-    anomalous = np.arange(NORMAL + ANOMALOUS) >= NORMAL
+    test = record.counts["test"]
+    anomalous = np.arange(test) >= test - record.counts["anomalous"]
     values = random.normal(size=len(anomalous)) + gap * anomalous
     masks = np.zeros((len(anomalous), 6, 6), bool)
     masks[anomalous, :2, :3] = True

@@ -25,11 +25,12 @@ from adbench.backbones.timm_maps import TimmMaps
 from adbench.backbones.weights import sha256_of_state
 from adbench.config.build import build
 from adbench.config.compose import Configs
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.system.settings import unread
 
 needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="needs pip install 'adbench[openvino]'"
+    importlib.util.find_spec("openvino") is None,
+    reason="needs pip install 'adbench-vision[openvino]'",
 )
 SLOW = pytest.mark.slow
 ENGINES = ["torch", pytest.param("openvino", marks=needs_openvino)]
@@ -452,7 +453,7 @@ def test_openvino_that_is_not_installed_is_named_before_any_work(
     monkeypatch.setattr(importlib.metadata, "version", version)
     with pytest.raises(
         AdbenchError,
-        match=r"engine=openvino: OpenVINO is not .*pip install 'adbench\[openvino\]' or",
+        match=r"engine=openvino: OpenVINO is not .*pip install 'adbench-vision\[openvino\]' or",
     ):
         build(Configs().compose(["backbone.engine=openvino"])["backbone"], "backbone")
 
@@ -577,7 +578,9 @@ def test_fusion_leaves_no_batch_norm_and_no_eager_convolution_in_a_resnet() -> N
 
 
 def network_of(reductions: list[int]) -> Network:
-    return Network("net", reductions, (0, 0, 0), (1, 1, 1), lambda outputs: nn.Identity())
+    return Network(
+        "net", reductions, (0, 0, 0), (1, 1, 1), lambda outputs: nn.Identity(), (224, 224)
+    )
 
 
 def test_a_level_is_a_stride_or_a_quarter_of_the_depth() -> None:
@@ -590,20 +593,20 @@ def test_a_level_is_a_stride_or_a_quarter_of_the_depth() -> None:
 
 @pytest.mark.parametrize("blocks", [[], [0], [13], [6, 3], [3, 3]])
 def test_blocks_beyond_the_depth_or_out_of_order_are_refused(blocks: list[int]) -> None:
-    with pytest.raises(AdbenchError, match="net has blocks 1 to 12; give them ascending"):
+    with pytest.raises(ImpossibleError, match="net has blocks 1 to 12; give them ascending"):
         network_of([16] * 12).levels(blocks)
 
 
 def test_blocks_of_a_network_with_stages_are_refused() -> None:
     with pytest.raises(
-        AdbenchError, match=r"blocks=\[3\]: resnet18 has stages, not blocks; leave it null"
+        ImpossibleError, match=r"blocks=\[3\]: resnet18 has stages, not blocks; leave it null"
     ):
         TimmMaps(model="resnet18", weights="random", blocks=[3]).extract(pictures(1), [1], False)
 
 
 def test_a_layer_that_the_network_lacks_is_refused() -> None:
     with pytest.raises(
-        AdbenchError, match=r"layer 5: tf_efficientnet_lite0 has the layers 1, 2, 3, 4"
+        ImpossibleError, match=r"layer 5: tf_efficientnet_lite0 has the layers 1, 2, 3, 4"
     ):
         lite0().extract(pictures(1), [1, 5], False)
 
@@ -611,7 +614,7 @@ def test_a_layer_that_the_network_lacks_is_refused() -> None:
 def test_a_size_that_patches_do_not_divide_is_refused() -> None:
     backbone = TimmMaps(model="vit_tiny_patch16_224", weights="random")
     with pytest.raises(
-        AdbenchError,
+        ImpossibleError,
         match=r"40 x 64 pixels: vit_tiny_patch16_224 reads patches of 16 x 16; set geom",
     ):
         backbone.extract(pictures(1, 40, 64), [1], False)
@@ -850,9 +853,9 @@ def test_weights_of_another_network_are_refused_with_the_first_keys(tmp_path: Pa
         TimmMaps(model="resnet34", weights=str(tmp_path / "w.safetensors")).extract(
             pictures(1), [1], False
         )
-    del state["fc.bias"]
+    del state["bn1.bias"]
     save_file(state, tmp_path / "w.safetensors")
-    with pytest.raises(AdbenchError, match=r'Missing key\(s\) in state_dict: "fc.bias"'):
+    with pytest.raises(AdbenchError, match=r'Missing key\(s\) in state_dict: "bn1.bias"'):
         TimmMaps(model="resnet18", weights=str(tmp_path / "w.safetensors")).extract(
             pictures(1), [1], False
         )
@@ -944,7 +947,7 @@ def test_a_network_without_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.delattr(timm.models.ResNet, "forward_intermediates")
     with pytest.raises(
-        AdbenchError, match="model=test_resnet: this version of timm gives no maps of it"
+        ImpossibleError, match="model=test_resnet: this version of timm gives no maps of it"
     ):
         TimmMaps(model="test_resnet", weights="random").extract(pictures(1), [1], False)
 

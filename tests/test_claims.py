@@ -58,7 +58,7 @@ def test_without_records_nothing_is_run(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("gaps", "verdict"),
-    [((5.0, 0.0), "supported"), ((0.0, 5.0), "contradicted"), ((1.0, 1.0), "within noise")],
+    [((5.0, 0.0), "supported"), ((0.0, 5.0), "contradicted"), ((1.0, 1.0), "inconclusive")],
 )
 def test_a_direction_needs_more_than_the_noise(tmp_path, gaps, verdict):
     finding = judge(CLAIMS["jl_resnet18"], both(tmp_path, "jl_resnet18", gaps), tmp_path)
@@ -76,7 +76,7 @@ def test_close_needs_the_whole_interval_inside_the_margin(tmp_path):
     )
     assert (
         judge(CLAIMS["one_percent"], both(tmp_path, "one_percent", (1.0, 1.0)), tmp_path).verdict
-        == "within noise"
+        == "inconclusive"
     )
 
 
@@ -125,7 +125,7 @@ def test_costs_that_differ_by_category_are_within_noise(tmp_path):
     for i, record in enumerate(records):
         record.time["total"]["p50"] = seconds[record.category][i // 2]
     finding = judge(CLAIMS["coreset_time"], records, tmp_path)
-    assert (finding.verdict, finding.effect) == ("within noise", "a / b 1 (0.333 to 3)")
+    assert (finding.verdict, finding.effect) == ("inconclusive", "a / b 1 (0.333 to 3)")
 
 
 def test_the_best_of_several_must_beat_each(tmp_path):
@@ -183,3 +183,17 @@ def test_the_page_counts_and_shows_every_claim(tmp_path):
         "a: padim-jl resnet18 100; b: padim resnet18 100. Expected: a above b, beyond the noise."
         in page
     )
+
+
+def test_incomplete_categories_give_no_verdict(tmp_path):
+    test = CLAIMS["jl_resnet18"].test
+    records = [
+        saved(tmp_path, made(f"{words} {LITE}", category, counts=counts), gap=gap, noise=n)
+        for n, (words, gap) in enumerate(((test.a, 5.0), (test.b[0], 0.0)))
+        for category, counts in (("bottle", (8, 18)), ("grid", None))
+    ]
+    finding = judge(CLAIMS["jl_resnet18"], records, tmp_path)
+    assert (finding.verdict, finding.why.partition(";")[0]) == ("supported", "on grid")
+    finding = judge(CLAIMS["jl_resnet18"], records[::2], tmp_path)
+    assert finding.verdict == "not run"
+    assert finding.why.startswith("measured on 8 training and 18 test images; bottle of MVTec AD")

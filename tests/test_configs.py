@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from adbench.bench.plan import plan
 from adbench.config.build import build
-from adbench.config.compose import Configs, config_folder, quoted
-from adbench.config.overrides import GROUPS
+from adbench.config.compose import Configs, config_folder
+from adbench.config.explain import GROUPS
+from adbench.config.quoting import quoted
 from adbench.errors import AdbenchError
 from adbench.system.settings import settings_of
 
@@ -92,11 +93,26 @@ def test_one_config_does_not_change_another():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("seed=[1", "seed=|no viable alternative"),
-        ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
-        ("sead=1", "Could not override 'sead'"),
-        ("hydra.sweep.dri=1", "Could not override 'hydra.sweep.dri'"),
-        ("geometry=none_such", "Could not find 'geometry/none_such'"),
+        ("seed=[1", r"^seed=\[1: a bracket of the list is missing$"),
+        ("seed=1,2", "^seed=1,2: several values make a sweep, which needs -m"),
+        ("seed=range(1,3)", r"^seed=range\(1,3\): several values make a sweep"),
+        ("sead=1", "^sead=1: unknown setting; did you mean seed"),
+        ("+seed=1", "leave the . out$"),
+        ("~sead", "^~sead: there is no such setting$"),
+        ("=1", "^=1: no setting stands before the =$"),
+        ("seed", "^seed: not key=value; "),
+        ("foo@bar=3", "^foo@bar=3: there is no group foo; there are dataset, "),
+        ("hydra.sweep.dri=1", "^hydra.sweep.dri=1: Hydra has no such setting"),
+        (
+            "hydra/launcher=nope_x",
+            "not installed; run pip install hydra-nope-launcher; there are b",
+        ),
+        ("method=null", "^method=null: method takes the name of one preset$"),
+        ("results=${nope}", "^results: .*nope"),
+        (
+            "geometry=crop22",
+            "^no geometry 'crop22'; did you mean crop224.*`adbench list geometries`",
+        ),
     ],
 )
 def test_a_wrong_word_is_named(word, message):
@@ -124,7 +140,7 @@ def test_presets_of_a_users_folder_are_listed_composed_and_described_like_ours(t
     assert configs.describe("method", "mine").startswith("A method of another package")
     assert configs.compose(["method=mine", "method.power=2"]).method.power == 2
     assert configs.read("method", "mine").layers == [2]
-    with pytest.raises(AdbenchError, match="Could not find 'method/mine'"):
+    with pytest.raises(AdbenchError, match="no method 'mine'"):
         CONFIGS.compose(["method=mine"])
 
 
@@ -160,8 +176,42 @@ def test_a_broken_file_of_the_user_is_named(tmp_path):
         lambda: configs.compose(["method=mine"]),
         lambda: configs.read("method", "mine"),
     ):
-        with pytest.raises(AdbenchError, match=r"mine\.yaml"):
+        with pytest.raises(AdbenchError, match=r"mine\.yaml, line 3, column 1: .*with spaces$"):
             reading()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: 1\na: 2\n", r"mine\.yaml, line 2, column 1: found duplicate key a"),
+        (b"a: b: c\n", r"mine\.yaml, line 1, column 5: mapping values are not allowed"),
+        (b"# f\xfcr\na: 1\n", r"mine\.yaml: not a text in UTF-8"),
+        (b"defaults:\n  - padin\n", r"^method/mine\.yaml: no method 'padin'; did you mean padim"),
+        (b"- a\n", "method: a mapping of settings is needed|method: must hold"),
+        (b"", "method: must hold _target_ and settings|_target_: missing"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_the_user_is_told(tmp_path, content, message):
+    folder = presets(tmp_path / "mine", name="mine")
+    (folder / "method" / "mine.yaml").write_bytes(content)
+    with pytest.raises(AdbenchError, match=message):
+        build(Configs([folder]).compose(["method=mine"]).method, "method")
+
+
+def test_a_description_is_no_name_of_a_file(tmp_path):
+    folder = presets(tmp_path / "mine", name="mine")
+    file = folder / "method" / "mine.yaml"
+    text = "# configs/method/mine.yaml\n# @package method\n#\n# What it is.\nlayers: [2]\n"
+    file.write_text(text)
+    assert Configs([folder]).describe("method", "mine") == "What it is."
+
+
+def test_an_experiment_that_is_not_put_at_the_top_is_refused(tmp_path):
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("seed: 5\n")
+    with pytest.raises(AdbenchError, match="begin the file with '# @package _global_'"):
+        Configs([folder.parent]).compose(["experiment=mine"])
 
 
 @pytest.mark.parametrize("text", ["plain", "it's", "a\\", "\\'", "a,b]", "= (1) #&"])

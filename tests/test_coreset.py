@@ -174,7 +174,7 @@ def test_a_progress_bar_is_shown_only_where_the_caller_wants_one(capsys):
     points = torch.randn(50, 3)
     greedy(points, 10)
     assert capsys.readouterr().err == ""
-    with progress(True):
+    with progress("bars"):
         greedy(points, 10)
     assert "coreset" in capsys.readouterr().err
 

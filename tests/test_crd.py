@@ -1,5 +1,6 @@
 """CRD against the n x n form of its paper and against its own limits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def patch_maps(method: CRD, test: Features) -> np.ndarray:
     maps = ask(method, anomaly_map=AnomalyMap(**PLAIN)).score(test).maps  # type: ignore[arg-type]
     assert maps is not None
     h, w = test.maps[0].shape[-2:]
-    return maps[:, :: SIZE[0] // h, :: SIZE[1] // w].double().numpy()
+    return maps[:, :: test.size[0] // h, :: test.size[1] // w].double().numpy()
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6], ids=["all axes", "low rank"])
@@ -239,6 +240,45 @@ def test_a_small_lambda_is_exact_where_the_bank_is_rank_deficient() -> None:
     columns, y = (reference_patches(f).reshape(-1, 160).T for f in (normal, test))
     expected = reference_scores(columns, y, 1e-3)
     np.testing.assert_allclose(patch_maps(fitted, test).ravel(), expected, rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_the_bound_holds_where_the_bank_is_rank_deficient() -> None:
+    # The shape of WideResNet50 at 224 pixels: 3 images of 784 patches for 1536 dimensions.
+    normal, test = (
+        replace(features(n, seed, (512, 1024), 28), size=(28, 28)) for n, seed in ((3, 0), (1, 1))
+    )
+    columns, y = (reference_patches(f).reshape(-1, 1536).T for f in (normal, test))
+    expected = reference_scores(columns, y, 0.1)
+    fitted = CRD(lambda_=0.1, tolerance=0.0).fit(normal)
+    for tolerance in (0.0, 1e-6):
+        found = patch_maps(ask(fitted, tolerance=tolerance), test).ravel()
+        np.testing.assert_allclose(found, expected, rtol=tolerance + 2e-6)
+
+
+def test_a_lambda_that_changes_nothing_is_noted() -> None:
+    normal, test = features(3), features(2, seed=1)
+    fitted = CRD().fit(normal)
+    least = float(fitted.eigenvalues_[0])
+    assert least > 0
+    (note,) = ask(fitted, lambda_=0.0005 * least).notes_
+    assert "is at most 0.1% of the smallest eigenvalue of F F^T" in note
+    assert ask(fitted, lambda_=0.02 * least).notes_ == []
+    small, tiny = (ask(fitted, lambda_=share * least).score(test) for share in (1e-2, 1e-4))
+    ratio = (small.images / tiny.images).numpy()
+    np.testing.assert_allclose(ratio, 1e4, rtol=0.02)  # lambda^2, up to twice the share
+
+
+def test_a_lambda_in_mean_eigenvalues_does_not_depend_on_the_scale_of_features() -> None:
+    def scaled(f: Features, by: float) -> Features:
+        return Features([by * m for m in f.maps], None, f.size, source=f.source)
+
+    normal, test = features(3), features(2, seed=1)
+    one, other = (
+        CRD(lambda_=0.1, lambda_mode="trace").fit(scaled(normal, by)).score(scaled(test, by))
+        for by in (1.0, 8.0)
+    )
+    torch.testing.assert_close(other.images, 64 * one.images, rtol=1e-5, atol=0)
 
 
 def test_no_matrix_of_all_positions_is_made() -> None:

@@ -1,11 +1,12 @@
 import os
 import stat
+import subprocess
 import sys
 import time
 
 import pytest
 
-from adbench.system.files import cache_folder, whole_file, write_whole
+from adbench.system.files import cache_folder, private_folder, whole_file, write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -29,15 +30,63 @@ def test_text_is_written_as_utf_8_and_bytes_as_they_are(tmp_path):
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"\xc2\xb5m", b"\xff")
 
 
-def test_what_a_kill_left_is_removed_when_the_file_is_written_again(tmp_path):
-    names = (".a.json.x1.tmp", ".a.json.x2.tmp", ".b.json.x3.tmp")
-    old, young, other = (tmp_path / name for name in names)
-    for file in (old, young, other):
-        file.write_text("part")
-    for file in (old, other):
-        os.utime(file, (time.time() - 7200,) * 2)
+def left_by(program, folder):
+    """The temporary file that a process leaves which is killed, or goes on, while it writes."""
+    code = (
+        "import pathlib, sys; from adbench.system.files import whole_file\n"
+        f"with whole_file(pathlib.Path({str(folder)!r}) / 'other.json') as file:\n"
+        f"    print('now', flush=True); {program}"
+    )
+    words = [sys.executable, "-c", code]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+
+
+def test_what_a_killed_process_left_is_removed_by_who_comes_next(tmp_path):
+    killed = left_by("import time; time.sleep(100)", tmp_path)
+    killed.kill()
+    killed.communicate()
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".tmp")
     write_whole(tmp_path / "a.json", "whole")
-    assert sorted(f.name for f in tmp_path.iterdir()) == [young.name, other.name, "a.json"]
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_what_a_process_still_writes_stays(tmp_path):
+    writing = left_by("sys.stdin.read()", tmp_path)
+    write_whole(tmp_path / "a.json", "whole")
+    assert len(list(tmp_path.glob(".*.tmp"))) == 1
+    writing.communicate()
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "other.json"]
+
+
+def test_what_another_machine_writes_stays_until_it_is_old(tmp_path):
+    young, old = (tmp_path / f".x.json.00000000-{n}-00000000.tmp" for n in (1, 2))
+    foreign = tmp_path / ".editor.tmp"
+    for file in (young, old, foreign):
+        file.write_text("part")
+        os.utime(file, (time.time() - 3600,) * 2)
+    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    write_whole(tmp_path / "a.json", "whole")
+    assert sorted(os.listdir(tmp_path)) == [foreign.name, young.name, "a.json"]
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    name = "ü" * 125 + ".json"  # 255 bytes
+    write_whole(tmp_path / name, "whole")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
+def test_a_private_folder_is_the_owners_alone(tmp_path):
+    assert private_folder(tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    (tmp_path / "file").touch()
+    assert not private_folder(tmp_path / "open")
+    assert not private_folder(tmp_path / "file")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")

@@ -16,7 +16,7 @@ from adbench.config.compose import config_folder
 from adbench.data.geometry import Geometry
 from adbench.data.images import image_size, inspect_image, read_image, read_mask
 from adbench.errors import AdbenchError, DataError
-from adbench.system.settings import check
+from adbench.system.settings import check, settings_of, unread
 
 RNG = np.random.default_rng(0)
 COLOURED = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -124,7 +124,7 @@ def test_an_empty_file_is_named(tmp_path):
 
 def test_text_is_no_image(tmp_path):
     (tmp_path / "image.png").write_text("not a picture")
-    with pytest.raises(DataError, match=r"image\.png: not an image that Pillow knows"):
+    with pytest.raises(DataError, match=r"image\.png: not an image of a format that is read"):
         read_image(tmp_path / "image.png")
 
 
@@ -280,6 +280,37 @@ def test_the_floor_rule_deletes_a_small_defect_and_the_others_do_not():
     assert found == {"floor": 0, "half": 4, "nearest": 4, "any": 15}
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((256, 256), (256, 256)),
+        ((32, 32), (256, 256)),
+        ((900, 1200), (224, 288)),  # 221.7 x 295.6
+        ((1200, 900), (288, 224)),
+        ((720, 1280), (192, 352)),  # 192.0 x 341.3
+        ((64, 512), (96, 736)),  # 90.5 x 724.1
+        ((1, 20000), (32, 36192)),  # 1.8 x 36203.9
+    ],
+)
+def test_an_area_keeps_the_aspect_in_steps_of_32_pixels(size, expected):
+    geometry = Geometry(resize=None, crop=None, area=256)
+    assert geometry.size_of(size) == expected
+    assert geometry.size is None
+
+
+def test_an_area_is_a_setting_where_nothing_else_gives_the_size():
+    assert "area" not in settings_of(Geometry())
+    assert Geometry(area=256) != Geometry()
+    assert settings_of(Geometry(area=256)) == settings_of(Geometry())
+    assert settings_of(Geometry(resize=None, area=256))["area"] == 256
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    small, large = (Geometry(resize=None, crop=None, area=a) for a in (64, 128))
+    assert small.image(image).shape == (64, 64, 3)
+    assert large.image(image).shape == (96, 160, 3)
+    assert small.of_images() != large.of_images()
+    assert "resize`` is null" in unread(Geometry(area=256), ["area"])
+
+
 def test_a_crop_that_does_not_fit_is_refused():
     with pytest.raises(
         AdbenchError,
@@ -348,14 +379,14 @@ def test_a_defect_is_found_at_the_same_place_in_map_and_mask():
     ("settings", "message"),
     [
         ({"resize": 0}, "geometry.resize.*greater than or equal to 1"),
-        ({"resize": "big"}, "geometry.resize.*valid integer, got 'big'"),
+        ({"resize": "big"}, "geometry.resize: .*an integer.*got 'big'"),
         ({"crop": [1, 2, 3]}, "geometry.crop"),
         (
             {"interpolation": "cubic"},
-            "geometry.interpolation: Input should be 'nearest', 'bilinear'.*got 'cubic'",
+            "geometry.interpolation: .*'nearest', 'bilinear'.*got 'cubic'",
         ),
         ({"mask_rule": "most"}, "geometry.mask_rule: .*'half', 'floor' or 'any', got 'most'"),
-        ({"size": 3}, "geometry.size: unknown setting; Geometry has resize, crop"),
+        ({"size": 3}, "geometry.size: unknown setting; .*has resize, crop"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -408,7 +439,7 @@ def test_the_size_in_the_header_is_that_of_the_picture(tmp_path, format, orienta
 def test_a_file_without_a_header_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     for name, message in (
-        ("broken.png", "not an image that Pillow knows"),
+        ("broken.png", "not an image of a format that is read"),
         ("missing.png", "does not exist"),
     ):
         with pytest.raises(DataError, match=f"{name}: .*{message}"):

@@ -11,7 +11,6 @@ from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
 from adbench.errors import AdbenchError
-from adbench.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
 from adbench.evaluation.intervals import (
     Difference,
     auroc_interval,
@@ -20,7 +19,9 @@ from adbench.evaluation.intervals import (
     mean_std,
     paired_auroc,
     student_quantile,
+    student_tails,
 )
+from adbench.evaluation.jackknife import paired_pixel_auroc, pixel_auroc_interval
 from adbench.evaluation.pixels import pixel_pairs
 from adbench.evaluation.ranks import image_ranks, pixel_ranks
 
@@ -92,17 +93,34 @@ def test_delong_is_its_definition(case):
     )
 
 
-def test_interval_is_symmetric_on_the_logit_scale():
-    labels, scores = gaussian_scores(np.random.default_rng(0), 40, 25, 0.9)
+def exponential_variance(auc, m, n):
+    """Hanley & McNeil 1982 with the mean of both class sizes: Newcombe 2006, method 5."""
+    q1, q2, size = auc / (2 - auc), 2 * auc**2 / (1 + auc), (m + n) / 2
+    own = auc * (1 - auc)
+    return (own + (size - 1) * (q1 - auc**2) + (size - 1) * (q2 - auc**2)) / (m * n)
+
+
+@pytest.mark.parametrize("case", [(40, 25, 0.9, 1), (40, 25, 0.9, 4), (12, 30, 0.97, 1)])
+def test_ends_of_the_interval_are_z_standard_errors_away(case):
+    m, n, auc, spread = case
+    labels, scores = gaussian_scores(np.random.default_rng(0), m, n, auc)
+    scores[labels] = scores[labels].mean() + spread * (scores[labels] - scores[labels].mean())
     auc, variance = delong(labels, scores)
+    factor = max(0.8, variance / exponential_variance(auc, m, n))
     low, high = auroc_interval(labels, scores, 0.9)
-    logits = np.log([low / (1 - low), auc / (1 - auc), high / (1 - high)])
-    assert logits[1] == pytest.approx((logits[0] + logits[2]) / 2, abs=1e-9)
-    assert logits[2] - logits[1] == pytest.approx(
-        norm.ppf(0.95) * math.sqrt(variance) / (auc * (1 - auc)), abs=1e-9
-    )
+    for end in (low, high):
+        error = math.sqrt(factor * exponential_variance(end, m, n))
+        assert abs(end - auc) == pytest.approx(norm.ppf(0.95) * error, abs=1e-9)
     wider = auroc_interval(labels, scores, 0.99)
     assert 0 < wider.low < low < auc < high < wider.high < 1
+
+
+def test_one_misplaced_pair_hardly_moves_the_interval_of_a_perfect_detector():
+    scores = np.arange(83.0)
+    labels = scores >= 20
+    perfect = auroc_interval(labels, scores)
+    scores[[19, 20]] = scores[[20, 19]]
+    assert 0 < perfect.low - auroc_interval(labels, scores).low < 0.005
 
 
 def test_interval_of_the_reversed_scores_is_the_mirror_image():
@@ -114,23 +132,15 @@ def test_interval_of_the_reversed_scores_is_the_mirror_image():
     )
 
 
-@pytest.mark.parametrize("auc", [0.8, 0.95, 0.98])
-def test_interval_holds_the_true_value_as_often_as_it_says(auc):
-    rng = np.random.default_rng(2)
-    trials = [auroc_interval(*gaussian_scores(rng, 30, 12, auc)) for _ in range(600)]
-    assert np.mean([low <= auc <= high for low, high in trials]) >= 0.93
-
-
-def test_perfect_detector_gets_the_rule_of_three():
+def test_perfect_detector_keeps_what_its_images_can_tell():
     labels = np.arange(83) < 63
     low, high = auroc_interval(labels, labels.astype(float))
-    assert (low, high) == (pytest.approx(0.05 ** (1 / 20), abs=1e-12), 1.0)
-    assert low == pytest.approx(1 - 3 / 20, abs=0.012)
+    assert high == 1.0
+    error = math.sqrt(0.8 * exponential_variance(low, 63, 20))
+    assert 1 - low == pytest.approx(norm.ppf(0.975) * error, abs=1e-9)
     assert auroc_interval(labels, -labels.astype(float)) == (0.0, pytest.approx(1 - low, abs=1e-12))
-    # the detector of the docstring: each of 20 normal images is misplaced with probability 1 - low
-    rng = np.random.default_rng(3)
-    misplaced = rng.random((4000, 20)) > low
-    assert (~misplaced.any(axis=1)).mean() == pytest.approx(0.05, abs=0.011)
+    fewer = np.arange(10) < 2
+    assert auroc_interval(fewer, fewer.astype(float)).low < low
 
 
 @pytest.mark.parametrize("labels", [[1, 0, 0, 0, 0], [1, 1, 1, 1, 0]])
@@ -149,8 +159,10 @@ def test_one_image_of_a_class_says_nearly_nothing(labels):
 
 def test_constant_scores_do_not_claim_to_be_certain():
     labels = np.arange(40) < 20
-    q = 0.05 ** (1 / 20)
-    assert auroc_interval(labels, np.zeros(40)) == (pytest.approx(q / 2), pytest.approx(1 - q / 2))
+    low, high = auroc_interval(labels, np.zeros(40))
+    assert low + high == pytest.approx(1, abs=1e-12)
+    error = math.sqrt(0.8 * exponential_variance(low, 20, 20))
+    assert 0.5 - low == pytest.approx(norm.ppf(0.975) * error, abs=1e-9)
 
 
 def test_paired_test_of_equal_scores():
@@ -260,106 +272,150 @@ def test_images_of_different_sizes():
     assert pixel_pairs(masks, maps).auroc() == pixel_ranks(masks, maps).auroc()
 
 
-def test_weights_are_repetitions_of_images():
+def test_auroc_without_each_image():
     masks, maps = pixels()
     pairs = pixel_pairs(masks, maps)
     assert pairs.auroc() == pixel_ranks(masks, maps).auroc()
-    times = np.random.default_rng(1).integers(0, 4, len(maps))
-    repeated = [np.repeat(a, times, axis=0).ravel() for a in (masks, maps)]
-    assert pairs.auroc(times) == pytest.approx(roc_auc_score(*repeated), abs=1e-12)
+    others = [np.delete(np.arange(12), i) for i in range(12)]
+    expected = [roc_auc_score(masks[o].ravel(), maps[o].ravel()) for o in others]
+    np.testing.assert_allclose(pairs.without_each(), expected, atol=1e-12)
 
 
-def test_bootstrap_agrees_with_drawing_images_by_hand():
-    masks, maps = pixels()
-    rng = np.random.default_rng(2)
-    drawn = []
-    for _ in range(400):
-        rows = np.concatenate(
-            [rng.integers(0, 4, 4), rng.integers(4, 12, 8)]
-        )  # normal and anomalous apart
-        drawn.append(roc_auc_score(masks[rows].ravel(), maps[rows].ravel()))
-    expected = np.quantile(drawn, [0.025, 0.975])
-    low, high = bootstrap_interval(pixel_pairs(masks, maps))
-    assert (low, high) == (
-        pytest.approx(expected[0], abs=0.012),
-        pytest.approx(expected[1], abs=0.012),
+def jackknife_variance(values, anomalous):
+    """Efron's formula, class by class."""
+    total = 0.0
+    for part in (values[anomalous], values[~anomalous]):
+        n = len(part)
+        total += (n - 1) / n * sum((v - sum(part) / n) ** 2 for v in part) if n > 1 else 0.0
+    return total
+
+
+def logit(p):
+    return np.log(p / (1 - p))
+
+
+@pytest.mark.parametrize("first", [0, 4])  # 4: no normal image
+@pytest.mark.parametrize("uneven", [False, True])
+def test_pixel_interval_is_a_jackknife_by_hand(first, uneven):
+    masks, maps = pixels(gain=4.0)
+    masks, maps = masks[first:], maps[first:]
+    if uneven:
+        maps[-1] -= 4 * masks[-1]  # one defect has no signal and is larger than the others
+        masks[-1, :6] = True
+    anomalous = masks.any(axis=(1, 2))
+    left = np.array(
+        [
+            roc_auc_score(np.delete(masks, i, 0).ravel(), np.delete(maps, i, 0).ravel())
+            for i in range(len(maps))
+        ]
     )
-    assert low < roc_auc_score(masks.ravel(), maps.ravel()) < high
+    sizes = masks.sum(axis=(1, 2))
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    assert (jackknife_variance(logit(left), anomalous) > 1 / effective) == uneven
+    error = math.sqrt(max(jackknife_variance(logit(left), anomalous), 1 / effective))
+    auc = roc_auc_score(masks.ravel(), maps.ravel())
+    low, high = pixel_auroc_interval(pixel_pairs(masks, maps), 0.9)
+    assert logit(low) == pytest.approx(logit(auc) - t.ppf(0.95, effective) * error, abs=1e-9)
+    assert logit(high) == pytest.approx(logit(auc) + t.ppf(0.95, effective) * error, abs=1e-9)
 
 
-def test_bootstrap_repeats_for_a_seed_and_widens_with_the_level():
-    pairs = pixel_pairs(*pixels())
-    assert bootstrap_interval(pairs, seed=3) == bootstrap_interval(pairs, seed=3)
-    assert bootstrap_interval(pairs, seed=3) != bootstrap_interval(pairs, seed=4)
-    narrow, wide = bootstrap_interval(pairs, level=0.5), bootstrap_interval(pairs, level=0.99)
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
-def test_bootstrap_without_normal_images():
-    masks, maps = pixels()
-    low, high = bootstrap_interval(pixel_pairs(masks[4:], maps[4:]))
-    assert 0 < low < high < 1
-
-
-def test_bootstrap_of_perfect_maps_and_of_one_defect():
+def test_pixel_interval_of_perfect_maps_and_of_one_defect():
     masks, maps = pixels()
     perfect = pixel_pairs(masks, masks.astype(np.float32))
-    assert bootstrap_interval(perfect) == (pytest.approx(0.05 ** (1 / 8)), 1.0)
+    assert pixel_auroc_interval(perfect) == (pytest.approx(0.05 ** (1 / 8)), 1.0)
     alone = pixel_pairs(masks[:5], maps[:5])
     auc = alone.auroc()
-    assert bootstrap_interval(alone) == (
+    assert pixel_auroc_interval(alone) == (
         pytest.approx(0.05 * auc),
         pytest.approx(1 - 0.05 * (1 - auc)),
     )
 
 
-def test_paired_bootstrap_sees_what_two_intervals_hide():
+def test_pixel_interval_where_one_image_holds_every_error():
+    masks, _ = pixels()
+    maps = masks.astype(np.float32)
+    maps[-1] = 0
+    pairs = pixel_pairs(masks, maps)
+    low, high = pixel_auroc_interval(pairs)
+    assert 0 < low < pairs.auroc() < high < 1
+
+
+def test_pixel_interval_of_constant_maps():
+    masks, maps = pixels()
+    low, high = pixel_auroc_interval(pixel_pairs(masks, np.zeros_like(maps)))
+    assert low + high == pytest.approx(1, abs=1e-12)
+    assert logit(high) == pytest.approx(t.ppf(0.975, 8) / math.sqrt(8), abs=1e-9)
+
+
+def test_pixel_interval_where_one_image_holds_all_normal_pixels():
+    maps = np.random.default_rng(4).random((3, 4, 4)).astype(np.float32)
+    masks = np.ones((3, 4, 4), bool)
+    masks[1, :2] = False
+    auc = pixel_ranks(masks, maps).auroc()
+    low, high = pixel_auroc_interval(pixel_pairs(masks, maps))
+    assert 0 <= low < auc < high <= 1
+
+
+def test_paired_pixel_test_sees_what_two_intervals_hide():
     masks, maps = pixels(30)
     better = maps + np.float32(0.25) * masks
     a, b = pixel_pairs(masks, better), pixel_pairs(masks, maps)
-    assert bootstrap_interval(a).low < bootstrap_interval(b).high
-    measured = paired_bootstrap(a, b)
+    assert pixel_auroc_interval(a).low < pixel_auroc_interval(b).high
+    measured = paired_pixel_auroc(a, b)
     assert measured.difference == a.auroc() - b.auroc()
     assert 0 < measured.low < measured.difference < measured.high
-    assert measured.p == 2 / 2001
-    back = paired_bootstrap(b, a)
+    left = np.array(
+        [
+            np.subtract(
+                *(
+                    roc_auc_score(np.delete(masks, i, 0).ravel(), np.delete(m, i, 0).ravel())
+                    for m in (better, maps)
+                )
+            )
+            for i in range(30)
+        ]
+    )
+    error = math.sqrt(jackknife_variance(left, masks.any(axis=(1, 2))))
+    assert measured.p == pytest.approx(2 * t.sf(measured.difference / error, 20), rel=1e-6)
+    assert measured.high - measured.low == pytest.approx(2 * t.ppf(0.975, 20) * error, rel=1e-9)
+    back = paired_pixel_auroc(b, a)
     assert back == (
         -measured.difference,
         pytest.approx(-measured.high),
         pytest.approx(-measured.low),
-        measured.p,
+        pytest.approx(measured.p),
     )
 
 
-def test_paired_bootstrap_of_noise_is_not_significant():
+def test_paired_pixel_test_of_noise_is_not_significant():
     masks, maps = pixels(30)
     rng = np.random.default_rng(5)
     a, b = (pixel_pairs(masks, maps + rng.normal(0, 0.5, maps.shape)) for _ in range(2))
-    measured = paired_bootstrap(a, b)
+    measured = paired_pixel_auroc(a, b)
     assert measured.low < 0 < measured.high
     assert measured.p > 0.05
 
 
-def test_paired_bootstrap_without_variance():
+def test_paired_pixel_test_without_variance():
     masks, maps = pixels()
     pairs = pixel_pairs(masks, maps)
-    assert paired_bootstrap(pairs, pixel_pairs(masks, maps)) == Difference(0.0, 0.0, 0.0, 1.0)
+    assert paired_pixel_auroc(pairs, pixel_pairs(masks, maps)) == Difference(0.0, 0.0, 0.0, 1.0)
     perfect, reverse = (pixel_pairs(masks, sign * masks.astype(np.float32)) for sign in (1, -1))
     q = 0.05 ** (1 / 8)
-    assert paired_bootstrap(perfect, reverse) == (1.0, pytest.approx(2 * q - 1), 1.0, 0.5**7)
+    assert paired_pixel_auroc(perfect, reverse) == (1.0, pytest.approx(2 * q - 1), 1.0, 0.5**7)
     alone = [pixel_pairs(masks[:5], sign * maps[:5]) for sign in (1, -1)]
-    assert paired_bootstrap(*alone).p == 1.0
+    assert paired_pixel_auroc(*alone).p == 1.0
 
 
-def test_paired_bootstrap_refuses_other_images():
+def test_paired_pixel_test_refuses_other_images():
     masks, maps = pixels()
     a, b = pixel_pairs(masks, maps), pixel_pairs(masks[2:], maps[2:])
     with pytest.raises(
         AdbenchError, match="same images in the same order; got 12 images, 8 anomalous, and 10, 8"
     ):
-        paired_bootstrap(a, b)
+        paired_pixel_auroc(a, b)
     with pytest.raises(AdbenchError, match="same images in the same order"):
-        paired_bootstrap(a, pixel_pairs(masks[::-1], maps[::-1]))
+        paired_pixel_auroc(a, pixel_pairs(masks[::-1], maps[::-1]))
 
 
 @pytest.mark.parametrize("kind", [False, True])
@@ -416,7 +472,9 @@ def test_mean_and_standard_deviation_of_repeats():
         mean_std([])
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 30, 101])
+@pytest.mark.parametrize("freedom", [1, 1.5, 2, 4, 9.3, 101])
 @pytest.mark.parametrize("share", [0.75, 0.975, 0.995])
 def test_students_quantile_is_scipys(freedom, share):
-    assert student_quantile(share, freedom) == pytest.approx(t.ppf(share, freedom), rel=1e-9)
+    value = student_quantile(share, freedom)
+    assert value == pytest.approx(t.ppf(share, freedom), rel=1e-9)
+    assert student_tails(-value, freedom) == pytest.approx(2 * (1 - share), rel=1e-6)

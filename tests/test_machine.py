@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import adbench
 from adbench.errors import AdbenchError
-from adbench.system import machine
+from adbench.system import machine, origin
 from adbench.system.parallel import threads, workers
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,7 @@ def test_the_description_names_versions_threads_and_commit(threads_as_before):
     machine.set_threads(1)
     known = machine.describe("cpu")
     assert (known["device"], known["threads"], known["cores"]) == ("cpu", 1, os.cpu_count())
+    assert known["versions"]["adbench"] == adbench.__version__
     assert known["versions"]["torch"] == importlib.metadata.version("torch")
     assert ("openvino" in known["versions"]) is (machine.version("openvino") is not None)
     assert "no-such-package" not in known["versions"]
@@ -134,12 +136,12 @@ def checkout(tmp_path) -> Path:
 def test_the_commit_is_that_of_the_checkout_or_of_the_wheel_and_else_unknown(checkout):
     package = checkout / "adbench"
     commit = git(checkout, "rev-parse", "HEAD")
-    assert machine.commit(package) == commit
+    assert origin.commit(package) == commit
     assert (
-        machine.commit(package / "inside" / "another") is None
+        origin.commit(package / "inside" / "another") is None
     )  # not that of the repository around
     (package / "commit.txt").write_text("abc\n")
-    assert machine.commit(package) == "abc"
+    assert origin.commit(package) == "abc"
 
 
 @pytest.mark.slow

@@ -128,6 +128,16 @@ def test_what_would_fit_is_named(monkeypatch):
         require(method, normal, 10)
 
 
+def test_settings_that_the_features_cannot_have_are_not_offered(monkeypatch):
+    normal = features(30, 0, channels=(24, 40, 112))  # 176 channels, fewer than the 550 and 200
+    method = PaDiM(reduction="none", solver="primal")
+    of_100 = replace(method, reduction="select", dims=100).memory(normal, 10)
+    monkeypatch.setattr(machine, "free_memory", lambda: of_100)
+    message = r"PaDiM on 30 images .*; method.reduction=select method.dims=100 would fit"
+    with pytest.raises(AdbenchError, match=message):
+        require(method, normal, 10)
+
+
 @pytest.mark.parametrize(
     "method",
     [

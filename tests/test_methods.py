@@ -44,7 +44,7 @@ def features(method: Method, n: int, seed: int, defect: bool = False) -> Feature
     maps = {}
     official = getattr(getattr(method, "embedding", None), "kind", None) == "official"
     for level, channels in (OFFICIAL if official else CHANNELS).items():
-        side = 16 >> level
+        side = 32 >> level
         typical = torch.randn(1, channels, side, side, generator=fixed)
         maps[level] = typical + 0.1 * torch.randn(n, channels, side, side, generator=drawn)
         if defect:
@@ -124,6 +124,13 @@ def test_a_planted_defect_scores_higher_and_where_it_is(method):
 
 def test_score_before_fit_raises(method):
     with pytest.raises(NotFittedError, match="before fit"):
+        method.score(features(method, 3, 2))
+
+
+def test_a_fit_that_names_no_source_is_not_taken_for_none(method):
+    method.fit(features(method, 9, 1))
+    del method.source_
+    with pytest.raises(NotFittedError, match=r"does not set self\.source_ = normal\.source"):
         method.score(features(method, 3, 2))
 
 

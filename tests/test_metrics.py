@@ -18,7 +18,6 @@ from adbench.evaluation.measure import measure
 from adbench.evaluation.measured import measure_images
 from adbench.evaluation.metrics import METRICS, of_level
 from adbench.evaluation.ranks import Ranks, image_ranks, pixel_ranks
-from adbench.evaluation.threshold import threshold_rates
 
 # -------------------------------------------------------------------- independent references
 
@@ -198,22 +197,6 @@ def test_no_image_at_all():
 def test_bad_images_are_refused(labels, scores, message):
     with pytest.raises(AdbenchError, match=message):
         measure_images(np.array(labels), np.array(scores))
-
-
-def test_threshold_is_the_largest_normal_score_and_must_be_exceeded():
-    rates = threshold_rates(
-        np.array([1.0, 3.0]), np.array([0, 0, 0, 1, 1]), np.array([3.0, 3.5, 1.0, 4.0, 2.0])
-    )
-    assert rates == (3.0, 1 / 3, 1 / 2)
-    assert threshold_rates(np.array([1.0]), np.array([1, 1]), np.array([0.0, 2.0])) == (
-        1.0,
-        None,
-        0.5,
-    )
-    with pytest.raises(AdbenchError, match="at least one normal image"):
-        threshold_rates(np.array([]), np.array([0, 1]), np.array([0.0, 1.0]))
-    with pytest.raises(AdbenchError, match="normal images: 1 of 1 values are NaN"):
-        threshold_rates(np.array([np.nan]), np.array([0, 1]), np.array([0.0, 1.0]))
 
 
 # ------------------------------------------------------------------------------------ pixels

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from adbench.config.compose import Configs
-from adbench.config.overrides import compose_or_explain, expand, refuse_wrong, split
+from adbench.config.overrides import expand, refuse_wrong, split
 from adbench.errors import AdbenchError
 
 
@@ -96,10 +96,15 @@ CONFIGS = Configs()
         ("sead=1", "sead=1: unknown setting; did you mean seed? the config has "),
         ("timing.warm=1", "timing.warm=1: unknown setting; did you mean warmup? timing has "),
         ("warmup=1", "warmup=1: unknown setting; did you mean timing.warmup?"),
-        ("colour=red", "colour=red: unknown setting; the config has dataset, "),
+        ("colour=red", "colour=red: unknown setting; the config has geometry, backbone, "),
+        (
+            "timing.warmup.x=3",
+            "timing.warmup.x=3: unknown setting; did you mean warmup? timing has ",
+        ),
+        ("run.seed=3", "run.seed=3: unknown setting; did you mean seed? the config has "),
     ],
 )
 def test_an_unknown_key_is_answered_with_those_there_are(word, message):
     with pytest.raises(AdbenchError) as error:
-        compose_or_explain([word], CONFIGS)
+        CONFIGS.compose([word])
     assert str(error.value).startswith(message)

@@ -1,6 +1,7 @@
 """Threads for small pieces of work, BLAS libraries with one thread, and compiled loops."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +102,48 @@ except RuntimeError:
 """
     nowhere = str(tmp_path / "loop.py")
     homes = {"HOME": nowhere, "XDG_CACHE_HOME": nowhere, "LOCALAPPDATA": nowhere}
-    assert python(code, tmp_path, NUMBA_CACHE_DIR="", **homes).split("\n") == ["42", "no folder"]
+    where = {"NUMBA_CACHE_DIR": "", "ADBENCH_CACHE": ""}
+    assert python(code, tmp_path, **where, **homes).split("\n") == ["42", "no folder"]
+
+
+COUNTED = """
+import loop
+loop.double(21)
+print(loop.double(21), sum(loop.double.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
+def test_loops_are_kept_in_a_private_folder_where_the_source_cannot_be_written(tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    (tmp_path / "__pycache__").write_text("a file where the folder would be made")
+    kept = tmp_path / "cache" / "compiled"
+    where = {"NUMBA_CACHE_DIR": "", "ADBENCH_CACHE": str(kept.parent), "HOME": "/nonexistent"}
+    assert python(COUNTED, tmp_path, **where) == "42 0"
+    assert python(COUNTED, tmp_path, **where) == "42 1"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    kept.chmod(0o777)  # anybody could have put code there
+    assert python(COUNTED, tmp_path, **where) == "42 0"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are POSIX")
+def test_a_full_disk_leaves_loops_in_memory(tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    assert python(ignore + limit + COUNTED, tmp_path, NUMBA_CACHE_DIR="") == "42 0"
+
+
+def test_no_folder_is_made_where_a_home_has_no_name(tmp_path):
+    """Without a home the system's cache folder is the relative ``~/.cache``."""
+    (tmp_path / "loop.py").write_text(LOOP)
+    (tmp_path / "__pycache__").write_text("a file where the folder would be made")
+    code = f"import os; os.chdir({str(tmp_path)!r})\n{COUNTED}"
+    where = {"NUMBA_CACHE_DIR": "", "ADBENCH_CACHE": "", "XDG_CACHE_HOME": "~no/such/user"}
+    assert python(code, tmp_path, **where) == "42 0"
+    assert sorted(os.listdir(tmp_path)) == ["__pycache__", "loop.py"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from scipy.spatial.distance import cdist
 
-from adbench.errors import AdbenchError, NotFittedError
+from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
 from adbench.features.features import Features
 from adbench.kernels import projection
 from adbench.kernels.neighbors import Neighbors
@@ -68,7 +68,7 @@ def test_bank_is_the_naive_greedy_coreset_and_scores_are_brute_force_distances()
 
 
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest", "adaptive"])
-@pytest.mark.parametrize("pool_padding", [True, False])
+@pytest.mark.parametrize("pool_padding", [True, False, "shrink"])
 @pytest.mark.parametrize("kind", ["gaussian", "jl_sparse"])
 def test_selection_happens_in_the_projected_space_of_the_embedding(kind, pool_padding, upsample):
     normal = features(7, seed=0, channels=(60, 100))  # wide enough for the lemma at eps 0.99
@@ -236,6 +236,55 @@ def test_reweighting_is_equation_7(reweight, include_self, b):
     np.testing.assert_allclose(method.score(TEST).images.numpy(), expected, rtol=1e-4)
 
 
+def reference_of_ind_knn(normal, test, size):
+    """PatchCore of ind_knn_ad on a full bank, image by image, as its description says."""
+
+    def patches(maps):
+        layers = [F.adaptive_avg_pool2d(F.avg_pool2d(m, 3, 1), maps[0].shape[-2:]) for m in maps]
+        return torch.cat(layers, 1)[0].flatten(1).T.double()  # (h w, d)
+
+    def images(f):
+        return [[m[i : i + 1] for m in f.maps] for i in range(len(f))]
+
+    bank = torch.cat([patches(maps) for maps in images(normal)])
+    taps = torch.exp(-(torch.arange(-10, 11).double() ** 2) / (2 * 4.0**2))
+    taps /= taps.sum()
+    scores, drawn = [], []
+    for maps in images(test):
+        queries = patches(maps)
+        nearest, items = torch.cdist(queries, bank).min(dim=1)
+        patch = int(nearest.argmax())
+        star = bank[items[patch]]
+        others = torch.cdist(star[None], bank)[0].topk(3, largest=False).indices[1:]
+        apart = torch.linalg.vector_norm(bank[others] - queries[patch], dim=1)
+        root = math.sqrt(bank.shape[1])
+        weight = 1 - torch.exp(nearest[patch] / root) / torch.exp(apart / root).sum()
+        scores.append(float(weight * nearest[patch]))
+        grid = nearest.reshape(1, 1, *maps[0].shape[-2:])
+        large = F.interpolate(grid, size, mode="bilinear")
+        rows = F.conv2d(large, taps.reshape(1, 1, -1, 1), padding=(10, 0))
+        drawn.append(F.conv2d(rows, taps.reshape(1, 1, 1, -1), padding=(0, 10))[0, 0])
+    return np.array(scores), torch.stack(drawn).numpy()
+
+
+def test_the_preset_of_ind_knn_ad_has_the_numbers_of_its_code():
+    from adbench.config.build import build
+    from adbench.config.compose import Configs
+
+    node = Configs().compose(["method=patchcore_ind_knn", "method.ratio=1.0"]).method
+    normal, test = features(5, 0, (8, 12), side=28), features(3, 1, (8, 12), side=28)
+    scores = build(node, "method").fit(normal).score(test)
+    images, maps = reference_of_ind_knn(normal, test, (24, 24))
+    np.testing.assert_allclose(scores.images.numpy(), images, rtol=1e-4)
+    np.testing.assert_allclose(scores.maps.numpy(), maps, rtol=1e-4)
+
+
+def test_shrinking_maps_must_hold_a_neighbourhood():
+    shrinking = PatchEmbedding(pool_padding="shrink", patch=5)
+    with pytest.raises(ImpossibleError, match="only 3 positions along a side, and a neighbourhood"):
+        PatchCore(embedding=shrinking).fit(NORMAL)
+
+
 def test_reweighting_with_the_nearest_item_alone_is_refused():
     with pytest.raises(ValidationError, match="makes every score 0; use b >= 2"):
         PatchCore(reweight="paper", b=1)
@@ -278,7 +327,7 @@ def test_official_embedding_equals_unfolding():
 
 
 def test_official_embedding_refuses_other_channels():
-    with pytest.raises(AdbenchError, match=r"\(512, 1024\) channels.*got \(6, 10\)"):
+    with pytest.raises(ImpossibleError, match=r"\(512, 1024\) channels.*got \(6, 10\)"):
         official_embedding(NORMAL.maps)
 
 
@@ -292,7 +341,7 @@ def test_official_embedding_refuses_other_channels():
     ],
 )
 def test_what_cannot_be_done_says_why(settings, message):
-    with pytest.raises(AdbenchError, match=message):
+    with pytest.raises(ImpossibleError, match=message):
         PatchCore(**settings).fit(NORMAL).score(TEST)
 
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_runs import plans
 
+from adbench.cli.job import measure
 from adbench.errors import AdbenchError
-from adbench.evaluation.bootstrap import PixelPairs
 from adbench.evaluation.metrics import METRICS
+from adbench.evaluation.pairs import PixelPairs
 from adbench.results import records
 from adbench.results.records import ImageScore, Record, RecordError
 
@@ -189,3 +191,41 @@ def test_a_metric_that_cannot_be_added_to_an_old_record_is_none_with_the_reason(
     loaded = records.load(path)
     assert loaded.metrics["image_f1_max"] is None
     assert "raw scores cannot be read" in loaded.reasons["image_f1_max"]
+
+
+def test_json_files_of_others_are_left_out_with_one_warning_and_stay(tmp_path, caplog):
+    records.save(tmp_path, record(), SCORES)
+    for name in ("notes.json", "package-lock.json"):
+        (tmp_path / name).write_text("{}")
+    (found,) = records.load_all(tmp_path)
+    assert found == records.find(tmp_path, record().identity)
+    (warning,) = caplog.messages
+    assert "2 files have not the name of a record" in warning
+    assert "delete" not in warning
+    assert (tmp_path / "notes.json").exists()
+
+
+def test_a_folder_with_other_files_alone_holds_no_records(tmp_path):
+    (tmp_path / "notes.json").write_text("{}")
+    assert not records.present(tmp_path)
+    with pytest.raises(AdbenchError, match="no records there"):
+        records.load_all(tmp_path)
+    records.save(tmp_path, record(), SCORES)
+    assert records.present(tmp_path)
+
+
+def test_a_folder_is_tried_before_the_work_and_left_empty(tmp_path):
+    records.require_writable(tmp_path / "new" / "records")
+    assert list((tmp_path / "new" / "records").iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(
+        AdbenchError, match=r"cannot write records to .*file/records: .*results=DIR"
+    ):
+        records.require_writable(tmp_path / "file" / "records")
+
+
+def test_results_that_cannot_be_written_are_said_before_any_image_is_read(tmp_path):
+    (tmp_path / "runs").write_text("in the way")
+    with pytest.raises(AdbenchError, match="cannot write records"):
+        measure(plans(tmp_path / "runs", "dataset=demo"))
+    assert not (tmp_path / "runs" / "cache").exists()

@@ -11,7 +11,7 @@ from adbench.config.compose import Configs
 from adbench.reports import text as table_text
 from adbench.reports.claims import judge, load_claims, to_markdown
 from adbench.reports.compare import compare
-from adbench.reports.compare import to_markdown as to_page
+from adbench.reports.compared import to_markdown as to_page
 from adbench.reports.tables import table
 from adbench.results import records
 
@@ -52,7 +52,7 @@ def test_the_committed_claims_are_what_the_records_say(measured):
 )
 def test_a_committed_comparison_is_what_the_records_say(page, pairs, measured):
     sides = [[f"{side} backbone=efficientnet_lite0" for side in pair] for pair in pairs]
-    built = [to_page(compare(a, b, RESULTS / "records", measured, CONFIGS)) for a, b in sides]
+    built = [to_page(compare([a, b], RESULTS / "records", measured, CONFIGS)) for a, b in sides]
     assert "".join(f"{text}\n" for text in built) == (RESULTS / page).read_text()
 
 

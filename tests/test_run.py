@@ -104,8 +104,8 @@ def test_an_empty_training_folder_is_named(mvtec, bottle):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method.ratio=0.00001", "keeps 0 of 2352 patches; use at least"),
-        ("method.k=500", "k 500 is larger than the bank of 235"),
+        ("method.ratio=0.00001", "keeps 0 of 3072 patches; use at least"),
+        ("method.k=500", "k 500 is larger than the bank of 307"),
         ("method.layers=[2,9]", "9"),
     ],
 )
@@ -160,8 +160,16 @@ def test_a_method_that_would_not_fit_the_memory_fails_before_its_fit(tmp_path, o
     assert not list(tmp_path.rglob("orders/*"))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("2 GiB more than there are"),
+        np.linalg.LinAlgError("2 GiB more than there are"),
+        MemoryError("2 GiB more than there are"),
+    ],
+)
 def test_an_unforeseen_error_fails_its_category_alone_and_leaves_a_traceback(
-    tmp_path, mvtec, make_category, bottle, monkeypatch
+    tmp_path, mvtec, make_category, bottle, monkeypatch, error
 ):
     make_category(bottle.parent, "grid", edge=64)
     from adbench.methods.patchcore import PatchCore
@@ -171,7 +179,7 @@ def test_an_unforeseen_error_fails_its_category_alone_and_leaves_a_traceback(
     def out_of_memory(self, normal, *order):
         calls.append(len(normal))
         if len(calls) == 1:
-            raise torch.OutOfMemoryError("2 GiB more than there are")
+            raise error
         return fit(self, normal, *order)
 
     monkeypatch.setattr(PatchCore, "fit", out_of_memory)

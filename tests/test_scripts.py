@@ -382,7 +382,7 @@ def test_the_benchmark_goes_on_without_peers_that_are_missing_or_fail(benchmark,
     assert benchmark.in_turns(contestants, 2, 1) == {"adbench": 2.0}
     told = capsys.readouterr().out.splitlines()
     assert told == report.lines
-    assert told[0] == "absent: not installed (pip install 'adbench[peers]')"
+    assert told[0] == "absent: not installed (pip install 'adbench-vision[peers]')"
     assert told[1].startswith("broken: fails in its start, with at most 4.0 GB: ValueError")
     assert told[2].startswith("fails: fails in __call__, with at most 4.0 GB: AttributeError")
 

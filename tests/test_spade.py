@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
-from adbench.errors import AdbenchError, NotFittedError
+from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
 from adbench.features.features import Features
 from adbench.kernels.gallery import Each, Gallery
 from adbench.methods.anomaly_map import AnomalyMap
@@ -291,7 +291,9 @@ def test_bad_input() -> None:
         AdbenchError, match="source 'toy' and cannot score features of source 'other'"
     ):
         spade.score(Features(test.maps, test.vectors, SIZE, source="other"))
-    with pytest.raises(AdbenchError, match="kappa 13 is larger than the gallery of 12 positions"):
+    with pytest.raises(
+        ImpossibleError, match="SPADE: kappa 13 is larger than the gallery of 12 positions"
+    ):
         ask(spade, kappa=13).score(test)
     test.maps[1][0, 2, 1, 1] = torch.nan
     with pytest.raises(AdbenchError, match="test features hold 1 NaN or infinite values of 144"):

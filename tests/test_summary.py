@@ -1,8 +1,12 @@
+import csv
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adbench.results.records import Record
+from adbench.results.spreadsheet import safe
 from adbench.results.summary import (
     COLUMNS,
     lines,
@@ -10,9 +14,9 @@ from adbench.results.summary import (
     to_csv,
     to_screen,
 )
-from adbench.results.sweep import sweep_to_screen
+from adbench.results.sweep import sweep_csv, sweep_to_screen
 
-README = Path(__file__).parents[1] / "README.md"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 
 
 def record(category, auroc, seed=0, **more):
@@ -78,11 +82,52 @@ def test_rivals_stand_beside_the_method():
     assert rivals_to_screen([record("a", 0.5)]) == ""
 
 
-@pytest.mark.skipif(not README.exists(), reason="not in a checkout")
-def test_the_readme_documents_every_column():
-    text = README.read_text()
+@pytest.mark.skipif(not REFERENCE.exists(), reason="not in a checkout")
+def test_the_reference_documents_every_column():
+    text = REFERENCE.read_text()
     assert [
         f"| `{name}` | {meaning} |"
         for name, meaning in COLUMNS.items()
         if f"| `{name}` | {meaning} |" not in text
     ] == []
+
+
+def test_a_dash_has_its_reason_below_the_table():
+    why = {"time": "timing.enabled=false", "pixel_auroc": "no masks", "aupro": "no masks"}
+    first = record("a", 0.5, reasons=why)
+    shown = to_screen([replace(first, time={}), record("b", 0.5, reasons=why)])
+    assert shown.splitlines()[-2:] == [
+        "- pixel AUROC, AUPRO of a, b: no masks",
+        "- ms/image of a: timing.enabled=false",
+    ]
+
+
+def test_accuracies_of_random_weights_are_marked_everywhere():
+    drawn = record("a", 0.9512, weights={"setting": "random"})
+    lines = to_screen([drawn]).splitlines()
+    assert [line.split()[1] for line in lines[2:4]] == ["95.12*", "95.12*"]
+    assert lines[2].split()[4] == "12.5", "times mean something"
+    assert lines[-1].startswith("* random weights")
+    head, first, _ = csv.reader(io.StringIO(to_csv([drawn])))
+    assert first[head.index("weights")] == "random"
+    swept = sweep_to_screen([({"x": "1"}, [drawn])])
+    assert "95.12*" in swept
+    assert swept.splitlines()[-1].startswith("* random weights")
+    assert "*" not in to_screen([record("a", 0.9512, weights={"setting": "pretrained"})])
+
+
+@pytest.mark.parametrize("name", ["=SUM(A1)", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1"])
+def test_no_text_of_a_csv_is_a_formula(name):
+    for text in (to_csv([record(name, 0.5)]), sweep_csv([({"x": name}, [record(name, 0.5)])])):
+        _, first, *_ = csv.reader(io.StringIO(text, newline=""))
+        assert f"'{name}" in first
+        assert name not in first
+
+
+def test_no_text_of_a_csv_breaks_its_line():
+    assert safe("a\r=1\nb") == "a =1 b"
+
+
+@pytest.mark.parametrize("text", ["-0.5", "+1e-3", "bottle", "", "-inf", "a=b"])
+def test_numbers_and_other_texts_stay_as_they_are(text):
+    assert safe(text) == text

@@ -10,7 +10,7 @@ from hydra.core.utils import JobStatus
 from made_records import made, saved
 from omegaconf import OmegaConf
 
-from adbench.cli.sweep import finish
+from adbench.cli.sweep import finish, jobs_of
 from adbench.results.records import load_all
 
 CALLBACK = '''
@@ -163,10 +163,11 @@ def test_the_table_shows_what_varies_and_counts_failures(tmp_path, capsys):
     for number, job in enumerate(jobs):
         content = json.dumps({**job, "records": [], "folder": "."})
         (tmp_path / f"job-{number}.json").write_text(content)
-    assert finish(tmp_path) == 1
-    assert "1 failures in this sweep" in capsys.readouterr().err
+    finish(tmp_path, jobs_of(tmp_path))
+    assert "1 failure in this sweep" in capsys.readouterr().err
     (tmp_path / "job-0.json").unlink()
-    assert finish(tmp_path) == 0
+    finish(tmp_path, jobs_of(tmp_path))
+    assert capsys.readouterr().err == ""
 
 
 def test_jobs_come_in_the_order_of_their_numbers(tmp_path):
@@ -181,8 +182,44 @@ def test_jobs_come_in_the_order_of_their_numbers(tmp_path):
         }
         (tmp_path / "sweep").mkdir(exist_ok=True)
         (tmp_path / "sweep" / f"job-{number}.json").write_text(json.dumps(content))
-    assert finish(tmp_path / "sweep") == 0
+    finish(tmp_path / "sweep", jobs_of(tmp_path / "sweep"))
     with (tmp_path / "sweep" / "sweep.csv").open() as file:
         found = [float(row["method.ratio"]) for row in csv.DictReader(file)]
     assert found == sorted(found)
     assert len(load_all(folder)) == len(found) == 11
+
+
+@pytest.mark.slow
+def test_a_job_file_holds_no_absolute_path_of_the_results(tmp_path, words):
+    adbench(tmp_path, "run", "-m", *words, "seed=0,1")
+    for file in (tmp_path / "runs" / "sweeps").rglob("job-*.json"):
+        content = json.loads(file.read_text())
+        assert not content["folder"].startswith("/")
+        typed = content.pop("overrides")
+        assert str(tmp_path) not in json.dumps(content), typed
+
+
+@pytest.mark.slow
+def test_impossible_jobs_are_named_and_left_out_where_the_user_says_so(tmp_path, words):
+    """PaDiM has no k: without the flag the sweep is refused whole, before any work."""
+    pairs = [*words, "method=patchcore,padim", "method.k=1,3"]
+    refused = adbench(tmp_path, "run", "-m", *pairs, check=False)
+    assert refused.returncode == 2
+    assert "method=padim" in refused.stderr
+    assert "--skip-impossible" in refused.stderr
+    assert not list((tmp_path / "runs").rglob("records"))
+    done = adbench(tmp_path, "run", "-m", *pairs, "--skip-impossible", "--json")
+    jobs = json.loads(done.stdout)["jobs"]
+    assert [bool(job["skipped"]) for job in jobs] == [False, False, True, True]
+    assert [len(job["categories"]) for job in jobs] == [1, 1, 0, 0]
+    assert all("method.k" in job["skipped"]["settings"] for job in jobs[2:])
+    assert not any(job["failures"] for job in jobs)
+    assert "2 skipped in this sweep" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_without_a_possible_job_is_refused_all_the_same(tmp_path, words):
+    impossible = [*words, "method=padim,spade", "method.ratio=0.1,0.2", "--skip-impossible"]
+    done = adbench(tmp_path, "run", "-m", *impossible, check=False)
+    assert done.returncode == 2
+    assert "method.ratio" in done.stderr

@@ -41,6 +41,7 @@ class Backbone(Protocol):
             vectors: Whether to return the (b, d) average-pooled last stage too.
 
         Raises:
-            AdbenchError: A layer that the network lacks, naming those it has.
+            ImpossibleError: A layer that the network lacks, naming those it has, or an image size
+                that it does not take, naming what to set.
         """
         ...

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from adbench.backbones import trial
 from adbench.backbones.network import EngineName, Network, Precision, Run, Size
-from adbench.errors import AdbenchError
+from adbench.errors import ImpossibleError
 from adbench.system.machine import device_name
 
 
@@ -61,9 +62,10 @@ class Engine:
             (b, c, h, w) per layer and (b, d) or None, float32 on the CPU.
 
         Raises:
-            AdbenchError: A layer that the network lacks, or a size that its patches do not divide.
+            ImpossibleError: A layer that the network lacks, or a size that it does not take.
+            AdbenchError: Weights that cannot be had, or that give no finite features.
         """
-        made = self._network(layers, vectors, (int(images.shape[2]), int(images.shape[3])))
+        made = self._network(layers, vectors, images[:1])
         wanted = made.outputs(layers, vectors)
         places = [made.indices.index(output) for output in wanted]
         step = 1 if self._device.type == "cpu" else len(images)
@@ -86,8 +88,9 @@ class Engine:
             gc.collect()  # a traced network and its graph refer to each other
             _trim()
 
-    def _network(self, layers: Sequence[int], vectors: bool, size: Size) -> "_Made":
-        """The made network, which is made anew where it does not serve."""
+    def _network(self, layers: Sequence[int], vectors: bool, image: Tensor) -> "_Made":
+        """The made network, which is made anew where it does not serve ``image``'s size."""
+        size = int(image.shape[2]), int(image.shape[3])
         earlier: list[int] = []
         if self._made is not None and self._made.size == size:
             wanted, there = self._made.outputs(layers, vectors), self._made.indices
@@ -96,20 +99,20 @@ class Engine:
                     return self._made
                 earlier = there  # requests that take turns then share one network
         self.release()  # two networks at once would double the peak of memory
-        self._made = self._make(layers, vectors, size, earlier)
+        self._made = self._make(layers, vectors, size, image, earlier)
         _trim()
         return self._made
 
     @torch.inference_mode()
     def _make(
-        self, layers: Sequence[int], vectors: bool, size: Size, earlier: list[int]
+        self, layers: Sequence[int], vectors: bool, size: Size, image: Tensor, earlier: list[int]
     ) -> "_Made":
         network = self._build(size)
         levels = network.levels(self._blocks)
         indices = sorted({*_outputs(network.name, levels, layers, vectors), *earlier})
         patch = network.reductions[0]
         if len(set(network.reductions)) == 1 and any(edge % patch for edge in size):
-            raise AdbenchError(
+            raise ImpossibleError(
                 f"images of {size[0]} x {size[1]} pixels: {network.name} reads patches of "
                 f"{patch} x {patch}; set geometry.resize and geometry.crop to multiples of {patch}"
             )
@@ -117,7 +120,12 @@ class Engine:
             torch.tensor(values, device=self._device).mul(255).view(3, 1, 1)
             for values in (network.mean, network.std)
         )
-        example = torch.zeros(1, 3, *size, device=self._device)
+        example = _normalised(image.to(self._device), mean, std).contiguous()
+        module = network.cut(indices).eval().to(self._device)
+        with _without_tf32(self._device):
+            expected = trial.outputs(module, example, network)
+            run = self._compile(module, example)
+            trial.require_same(run(example), expected, network.name, self._precision)
         return _Made(
             name=network.name,
             size=size,
@@ -125,7 +133,7 @@ class Engine:
             indices=indices,
             mean=mean,
             std=std,
-            run=self._compile(network.cut(indices).eval(), example),
+            run=run,
         )
 
     def _compile(self, module: nn.Module, example: Tensor) -> Run:
@@ -154,8 +162,12 @@ class _Made:
         return _outputs(self.name, self.levels, layers, vectors)
 
     def normalise(self, images: Tensor) -> Tensor:
-        images = images.to(torch.float32, memory_format=torch.channels_last)
-        return (images - self.mean) / self.std
+        return _normalised(images, self.mean, self.std)
+
+
+def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    images = images.to(torch.float32, memory_format=torch.channels_last)
+    return (images - mean) / std
 
 
 def _outputs(name: str, levels: dict[int, int], layers: Sequence[int], vectors: bool) -> list[int]:
@@ -163,7 +175,7 @@ def _outputs(name: str, levels: dict[int, int], layers: Sequence[int], vectors: 
     for layer in layers:
         if layer not in levels:
             known = ", ".join(str(level) for level in levels)
-            raise AdbenchError(f"layer {layer}: {name} has the layers {known}")
+            raise ImpossibleError(f"layer {layer}: {name} has the layers {known}")
     last = {levels[max(levels)]} if vectors else set()
     return sorted({levels[layer] for layer in layers} | last)
 

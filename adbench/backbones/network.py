@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from adbench.errors import AdbenchError
+from adbench.errors import ImpossibleError
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -33,6 +33,8 @@ class Network:
     cut: Callable[[list[int]], nn.Module]
     """From ascending indices into ``reductions`` to a module from (b, 3, H, W) to those outputs,
     (b, c, h, w) each."""
+    made_for: Size
+    """The size of the images that it was trained on."""
 
     def levels(self, blocks: Sequence[int] | None) -> dict[int, int]:
         """Which of the outputs each pyramid level is.
@@ -42,12 +44,13 @@ class Network:
         quarter, a half, three quarters and all of its blocks, or after ``blocks``, counted from 1.
 
         Raises:
-            AdbenchError: ``blocks`` of a network without them, beyond its depth or not ascending.
+            ImpossibleError: ``blocks`` of a network without them, beyond its depth or not
+                ascending.
         """
         depth = len(self.reductions)
         if len(set(self.reductions)) > 1:
             if blocks is not None:
-                raise AdbenchError(
+                raise ImpossibleError(
                     f"backbone.blocks={list(blocks)}: {self.name} has stages, not blocks; "
                     "leave it null"
                 )
@@ -56,8 +59,17 @@ class Network:
         chosen = quarters if blocks is None else list(blocks)
         in_order = bool(chosen) and chosen == sorted(set(chosen))
         if not in_order or chosen[0] < 1 or chosen[-1] > depth:
-            raise AdbenchError(
+            raise ImpossibleError(
                 f"backbone.blocks={chosen}: {self.name} has blocks 1 to {depth}; "
                 "give them ascending"
             )
         return {level: block - 1 for level, block in enumerate(chosen, start=1)}
+
+
+def wrong_size(name: str, size: Size, made_for: Size) -> ImpossibleError:
+    """The error where a network takes no images of (H, W) pixels."""
+    height, width = made_for
+    return ImpossibleError(
+        f"{name} takes no images of {size[0]} x {size[1]} pixels; it was made for {height} x "
+        f"{width}: set geometry.resize=[{height},{width}] geometry.crop=null"
+    )

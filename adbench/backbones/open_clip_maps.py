@@ -9,8 +9,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from adbench.backbones import weights as files
-from adbench.backbones.network import Network, Size
+from adbench.backbones.network import Network, Size, wrong_size
 from adbench.backbones.network_maps import NetworkMaps
+from adbench.backbones.state import misfit, require_weights, unwrapped
 from adbench.errors import AdbenchError
 from adbench.system.settings import STRICT
 
@@ -59,7 +60,13 @@ class OpenClipMaps(NetworkMaps):
             mean=published["mean"],
             std=published["std"],
             cut=lambda outputs: _Cut(encoder, outputs, self.norm),
+            made_for=self._made_for,
         )
+
+    @property
+    def _made_for(self) -> Size:
+        edge = _library().get_model_config(self.model)["vision_cfg"].get("image_size", 224)
+        return (edge, edge) if isinstance(edge, int) else (int(edge[0]), int(edge[1]))
 
     def _encoder(self, size: Size | None) -> Any:
         """The image encoder with its weights; position embeddings are interpolated to (H, W)."""
@@ -67,21 +74,25 @@ class OpenClipMaps(NetworkMaps):
         self._published()
         if isinstance(open_clip.get_model_config(self.model)["vision_cfg"].get("layers"), list):
             size = None  # CLIP's ResNet: only its head, which is left out, depends on the size
-        path = None if self.is_random else str(self._file)
-        if path:  # says in words what is wrong with a damaged or unsafe file
-            files.read_state(self._file)
+        path = None if self.is_random else self._file
+        if path:
+            _require_readable(path)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             try:
                 return open_clip.create_model(
                     self.model,
-                    path,
+                    str(path) if path else None,
                     force_image_size=size,
                     pretrained_text=False,
                     require_pretrained=path is not None,
                 ).visual
-            except (RuntimeError, KeyError, AssertionError) as error:
-                raise files.misfit(self.model, self.weights, error) from error
+            except (
+                Exception
+            ) as error:  # open_clip converts states of others, which fails in any way
+                if path or size is None:
+                    raise misfit(self.model, self.weights, error) from error
+                raise wrong_size(self.model, size, self._made_for) from error
 
     def _published(self) -> dict[str, Any]:
         """What open_clip knows of the published weights: where they are, and the normalisation."""
@@ -109,6 +120,17 @@ class OpenClipMaps(NetworkMaps):
                 f"{self.model} has; set backbone.model={self.model}-quickgelu"
             )
         return published
+
+
+def _require_readable(path: Path) -> None:
+    """Say in words what is wrong with a file that open_clip would not read, or not as it should."""
+    state, under = unwrapped(path)
+    require_weights(state, path)
+    if under not in ("", "state_dict"):
+        raise AdbenchError(
+            f"backbone.weights={path}: holds its tensors under {under}, where open_clip does not "
+            "look; save them alone, or under state_dict"
+        )
 
 
 def _library() -> Any:

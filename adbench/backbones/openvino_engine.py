@@ -1,4 +1,4 @@
-"""OpenVINO, Intel's inference library, as an engine on CPUs (extra ``adbench[openvino]``)."""
+"""OpenVINO, Intel's inference library, as an engine on CPUs (``adbench-vision[openvino]``)."""
 
 import sys
 import warnings
@@ -20,7 +20,7 @@ def require(device: str) -> None:
     if version("openvino") is None:
         raise AdbenchError(
             "backbone.engine=openvino: OpenVINO is not installed; "
-            "run pip install 'adbench[openvino]' or set backbone.engine=torch"
+            "run pip install 'adbench-vision[openvino]' or set backbone.engine=torch"
         )
     if device_name(device) != "cpu":
         raise AdbenchError(

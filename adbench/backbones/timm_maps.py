@@ -1,6 +1,7 @@
 """Feature maps of the networks in timm (Wightman, PyTorch Image Models)."""
 
 import difflib
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,10 +11,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from adbench.backbones import weights as files
-from adbench.backbones.network import Network, Size
+from adbench.backbones.lite import from_package_names, in_package_names
+from adbench.backbones.network import Network, Size, wrong_size
 from adbench.backbones.network_maps import NetworkMaps
-from adbench.errors import AdbenchError
+from adbench.backbones.state import State, misfit, read_state, without_prefix
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.system.settings import STRICT
+
+log = logging.getLogger(__name__)
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -59,26 +64,30 @@ class TimmMaps(NetworkMaps):
 
     def _network(self, size: Size) -> Network:
         module: Any = self._module()
-        if hasattr(
-            module, "set_input_size"
-        ):  # a transformer's position embeddings are interpolated
-            module.set_input_size(img_size=size)
         if not hasattr(module, "forward_intermediates"):
-            raise AdbenchError(
+            raise ImpossibleError(
                 f"backbone.model={self.model}: this version of timm gives no maps of it; "
                 "try a newer one"
             )
         published = self._published()
+        made_for = tuple(published.input_size[1:])
+        # The position embeddings of a transformer are interpolated.
+        if hasattr(module, "set_input_size"):
+            try:
+                module.set_input_size(img_size=size)
+            except (AssertionError, RuntimeError, ValueError) as error:
+                raise wrong_size(self.model, size, made_for) from error
         return Network(
             name=self.model,
             reductions=[int(output["reduction"]) for output in module.feature_info],
             mean=published.mean,
             std=published.std,
             cut=lambda outputs: _Cut(module, outputs, self.norm),
+            made_for=made_for,
         )
 
     def _module(self) -> nn.Module:
-        """The whole network with its weights."""
+        """The whole network with its weights; the head may be left out."""
         import timm
 
         self._published()
@@ -86,17 +95,43 @@ class TimmMaps(NetworkMaps):
             torch.default_generator.manual_seed(self.seed)
             if self.is_random:
                 return timm.create_model(self.model)
-            state = files.read_state(self._file)
-            if "_conv_stem.weight" in state:
-                names = list(timm.create_model(self.model).state_dict())
-                state = files.from_efficientnet_lite_pytorch(state, names)
-            try:  # timm's own loader is strict and knows older and foreign names of the layers
-                overlay = {"state_dict": state}
-                return timm.create_model(
-                    self.model, pretrained=True, pretrained_cfg_overlay=overlay
-                )
-            except (RuntimeError, KeyError) as error:
-                raise files.misfit(self.model, self.weights, error) from error
+            state = read_state(self._file)
+            if not in_package_names(state):
+                try:
+                    return self._loaded(state)
+                except Exception as error:  # in any way, see _loaded
+                    log.info("%s is looked at again, without a head: %s", self._file.name, error)
+            return self._headless(state)
+
+    def _loaded(self, state: State, **options: Any) -> nn.Module:
+        """A network with the weights of a state, by timm's own loader.
+
+        That one is strict, and knows older and foreign names of the layers. Its code for these may
+        fail in any way.
+        """
+        import timm
+
+        overlay = {"state_dict": state, **options}
+        return timm.create_model(
+            self.model, pretrained=True, pretrained_cfg_overlay=overlay, **options
+        )
+
+    def _headless(self, state: State) -> nn.Module:
+        """The network without its head, with the weights of one that has another head or none."""
+        import timm
+
+        names = list(timm.create_model(self.model, num_classes=0).state_dict())
+        state = without_prefix(state, names)
+        if in_package_names(state):
+            state = from_package_names(state, names, self.model)
+        heads = self._published().classifier or ()
+        heads = (heads,) if isinstance(heads, str) else heads
+        above = tuple(f"{head}." for head in heads)
+        state = {n: v for n, v in state.items() if n in names or not n.startswith(above)}
+        try:
+            return self._loaded(state, num_classes=0)
+        except Exception as error:
+            raise misfit(self.model, self.weights, error) from error
 
     def _published(self) -> Any:
         """What timm knows of the published weights: where they are, and the normalisation."""

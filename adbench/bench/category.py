@@ -1,6 +1,8 @@
 """The images of a category as a run needs them: named by their content, with their ground truth."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -8,9 +10,14 @@ import numpy as np
 from adbench.bench.plan import Plan
 from adbench.data.content import digests, fingerprint
 from adbench.data.geometry import Geometry
-from adbench.data.images import image_size, read_mask
+from adbench.data.images import image_size
+from adbench.data.listing import shown
 from adbench.data.samples import Images, Sample, Split
-from adbench.errors import AdbenchError
+from adbench.data.sizes import unequal
+from adbench.data.truth import LeftOut, Look, left_out, look
+from adbench.errors import AdbenchError, DataError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -30,7 +37,7 @@ class Category:
     train: Images
     test: Images
     fingerprint: str
-    _masks: tuple[Geometry, list[np.ndarray]] | None = None
+    _looks: tuple[Geometry, bool, list[Look]] | None = None
 
     @classmethod
     def load(cls, plan: Plan, name: str) -> Self:
@@ -38,6 +45,8 @@ class Category:
         split = plan.dataset.load(name)
         if not split.train:
             raise AdbenchError("no normal training images")
+        if plan.detector.geometry.size is None:
+            _require_one_size([*split.train, *split.test], plan.detector.geometry)
         train, test = (_files(part) for part in (split.train, split.test))
         named = fingerprint(split, train.digests, test.digests)
         return cls(name, split, train, test, named)
@@ -63,15 +72,35 @@ class Category:
         return f"{len(without)} anomalous test images have no mask, such as {without[0]}"
 
     def masks(self, geometry: Geometry, shape: tuple[int, int]) -> list[np.ndarray]:
-        """Ground truth of every test image where pixels are compared, kept for the next job.
+        """Ground truth of every test image where pixels are compared, read once for all jobs.
 
         Args:
             geometry: Brings masks there.
             shape: (H, W) of the anomaly maps.
         """
-        if self._masks is None or self._masks[0] != geometry:
-            self._masks = geometry, [_truth(s, geometry, shape) for s in self.split.test]
-        return self._masks[1]
+        looks = zip(self._look(geometry, with_masks=True), self.split.test, strict=True)
+        return [
+            seen.truth if seen.truth is not None else _nothing(sample, geometry, shape)
+            for seen, sample in looks
+        ]
+
+    def left_out(self, geometry: Geometry, with_masks: bool) -> LeftOut:
+        """What the geometry leaves out of the test images, and of their masks where asked."""
+        return left_out(self._look(geometry, with_masks))
+
+    def notes(self, unmarked: Sequence[str]) -> list[str]:
+        """What a record says of the images.
+
+        Args:
+            unmarked: Anomalous images whose mask marks nothing.
+        """
+        found = {
+            "broken training images were left out": self.split.skipped,
+            "anomalous images whose mask marks no pixel, so that all of them count as normal": (
+                unmarked
+            ),
+        }
+        return [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
 
     def maps(self, geometry: Geometry, maps: np.ndarray) -> list[np.ndarray]:
         """Anomaly maps (n, H, W) where pixels are compared."""
@@ -89,17 +118,39 @@ class Category:
             sizes = [geometry.size_of(size) for size in sizes]
         return sum(height * width for height, width in sizes)
 
+    def _look(self, geometry: Geometry, with_masks: bool) -> list[Look]:
+        """Every test image under a geometry, with a warning of defects that it hides."""
+        if self._looks is None or self._looks[:2] != (geometry, with_masks):
+            samples = self.split.test
+            if not with_masks:
+                samples = [replace(sample, mask=None) for sample in samples]
+            looks = [look(sample, geometry) for sample in samples]
+            self._looks = geometry, with_masks, looks
+            found = left_out(looks)
+            for warning in (*found.hidden(), *found.blank()):
+                log.warning("%s: %s", self.name, warning)
+        return self._looks[2]
+
 
 def _files(samples: list[Sample]) -> Images:
     paths = tuple(sample.path for sample in samples)
     return Images(paths, tuple(digests(paths)))
 
 
-def _truth(sample: Sample, geometry: Geometry, shape: tuple[int, int]) -> np.ndarray:
-    original = geometry.evaluate_at == "original"
-    if sample.mask is None:
-        if not original:
-            return np.zeros(shape, bool)
+def _require_one_size(samples: Sequence[Sample], geometry: Geometry) -> None:
+    """Refuse images that a geometry brings to several sizes, before any of them is decoded."""
+    sizes = {image_size(sample.path): sample for sample in samples}
+    for size, sample in sizes.items():
+        try:
+            geometry.size_of(size)
+        except AdbenchError as error:
+            raise DataError(f"{shown(sample.path)}: {error}") from error
+    if problem := unequal(sizes, geometry):
+        raise DataError(problem)
+
+
+def _nothing(sample: Sample, geometry: Geometry, shape: tuple[int, int]) -> np.ndarray:
+    """The ground truth of an image without a mask."""
+    if geometry.evaluate_at == "original":
         return geometry.mask_original(np.zeros(image_size(sample.path), bool))
-    mask = read_mask(sample.mask, image_size(sample.path))
-    return geometry.mask_original(mask) if original else geometry.mask(mask)
+    return np.zeros(shape, bool)

@@ -1,53 +1,35 @@
 """From detectors that one fit serves to their records on a category."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from adbench.bench import memory
+from adbench.bench import memory, thresholds
 from adbench.bench.category import Category
 from adbench.bench.latency import Times, time_per_image
 from adbench.bench.plan import Plan
 from adbench.bench.recording import Clocks, new_record, not_alone
 from adbench.bench.session import Session
+from adbench.bench.thresholds import Folds
+from adbench.bench.work import Work
 from adbench.detectors.detector import Detector, HasRivals
 from adbench.detectors.family import Family
 from adbench.errors import AdbenchError
-from adbench.evaluation.threshold import threshold_rates
 from adbench.methods.method import Scores
 from adbench.results import records
 from adbench.results.heatmaps import save_heatmaps
-from adbench.results.records import ImageScore, Record
+from adbench.results.records import FoldScore, Record
 from adbench.system import machine
+from adbench.system.load import load
+from adbench.system.progress import doing, progress
 from adbench.system.stages import stages
 
 TOGETHER = 2**29
 """Bytes of anomaly maps that are made before the first of them is measured."""
 PIXEL = 11
 """Bytes that the map, the mask and the sorted copies of the pixel metrics take of a pixel."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """A job on one category."""
-
-    place: int
-    """Of the job in the session."""
-    plan: Plan
-    identity: dict[str, Any]
-    known: Record | None
-    """The record that there is."""
-
-    @property
-    def lacks(self) -> set[str]:
-        """What is to be measured: ``metrics`` and what comes with them, ``threshold``, ``time``."""
-        wanted = {"threshold"} if self.plan.options.threshold != "none" else set()
-        wanted |= {"time"} if self.plan.wants_time else set()
-        if self.known is None:
-            return {"metrics", *wanted}
-        return {part for part in wanted if not getattr(self.known, part)}
 
 
 def evaluate(
@@ -68,18 +50,41 @@ def evaluate(
         done: Is told the place of a job and its record, once that is saved.
         fail: Is told the place of a job and why it has no record.
     """
+    wanted = [work.plan for work in works if "folds" in work.lacks]
+    folds, first = Folds(wanted, category, session), session.starts()
+    if fitted := [work for work in works if work.lacks - {"folds"}]:
+        _measure(fitted, category, session, folds, first, done, fail)
+    for work in works:
+        if work.known and work.lacks == {"folds"}:  # which needs no fit on all images
+            try:
+                record = _save(work, *folds.complete(work.plan, work.known))
+            except Exception as error:
+                fail(work.place, error)
+            else:
+                done(work.place, record)
+
+
+def _measure(
+    works: Sequence[Work],
+    category: Category,
+    session: Session,
+    folds: Folds,
+    first: bool,
+    done: Callable[[int, Record], None],
+    fail: Callable[[int, Exception], None],
+) -> None:
+    """``evaluate`` for detectors that must be fitted on all training images."""
     family = Family([work.plan.detector for work in works])
-    first = session.starts()
     try:
-        with stages(family.largest.wait) as fitting:  # the check reads features, so it makes them
-            _require_memory(family.largest, category, session)
+        with doing("fit"), stages(family.largest.wait) as fitting:
+            _require_memory(family.largest, category, session)  # it reads features: they are made
             family.fit(category.train, session)
     except Exception as error:
         if len(works) == 1:
             fail(works[0].place, error)
         else:
             for work in works:
-                evaluate([work], category, session, done, fail)
+                _measure([work], category, session, folds, False, done, fail)
         return
     evaluation = _Evaluation(works, category, session, family)
     for place, scored in evaluation.scores():
@@ -90,25 +95,28 @@ def evaluate(
             record = work.known
             if record is None:
                 scores, scoring = scored
-                record, rows, pairs = new_record(
-                    work.plan,
-                    work.identity,
-                    family.members[place],
-                    scores,
-                    category,
-                    Clocks(fitting, scoring),
-                )
+                clocks = Clocks(fitting, scoring)
+                with doing("metrics"):
+                    record, rows, pairs = new_record(
+                        work.plan, work.identity, family.members[place], scores, category, clocks
+                    )
                 if not first or len(works) > 1:
                     record = not_alone(record, len(works))
                 record = records.load(records.save(work.plan.records, record, rows, pairs))
-            if work.lacks & {"threshold", "time"}:  # what fails here loses no metric
-                completed = evaluation.completed(record, place)
-                record = records.load(records.update(work.plan.records, completed))
+            if work.lacks & {"train", "time"}:  # what fails here loses no metric
+                record = _save(work, evaluation.completed(record, place))
+            if "folds" in work.lacks:
+                record = _save(work, *folds.complete(work.plan, record))
             done(work.place, record)
             if work.known is None:
-                _draw(work.plan, category, family.members[place], scores)
+                _draw(work.plan, category, family.members[place], scores, record)
         except Exception as error:
             fail(work.place, error)
+
+
+def _save(work: Work, record: Record, folds: Sequence[FoldScore] | None = None) -> Record:
+    """Write a completed record, and give it back as it reads."""
+    return records.load(records.update(work.plan.records, record, folds))
 
 
 class _Evaluation:
@@ -137,26 +145,29 @@ class _Evaluation:
             yield from self._scored(wanted[start : start + size])
 
     def completed(self, record: Record, place: int) -> Record:
-        """A saved record with what else is wanted: the threshold, and the time per image."""
+        """A saved record with the largest training score or the time per image, as wanted."""
         work, detector = self.works[place], self.family.members[place]
-        if "threshold" in work.lacks:
-            rows = records.load_scores(work.plan.records, record)
-            record = replace(record, threshold=self._threshold(place, rows))
+        if "train" in work.lacks:
+            with doing("threshold"):
+                record = thresholds.of_training(work.plan, record, self._training_scores(place))
         if "time" in work.lacks:
             paths, protocol = self.category.test.paths, work.plan.options.timing
-            times = time_per_image(protocol, paths, detector)
+            with doing("time"), progress("nothing"), load() as busy:  # drawing a bar takes time
+                times = time_per_image(protocol, paths, detector)
+                timed_rivals = self._timed_rivals(place)
+            environment = machine.describe(work.plan.options.device)  # where time was taken
             record = replace(
                 record,
                 time=times,
-                work={**record.work, **self._timed_rivals(place)},
-                environment=machine.describe(work.plan.options.device),  # where time was taken
+                work={**record.work, **timed_rivals},
+                environment={**environment, "load": busy},
             )
         reasons = {name: why for name, why in record.reasons.items() if name != "time"}
         return replace(record, reasons=reasons if record.time else record.reasons)
 
     def _scored(self, places: Sequence[int]) -> list[tuple[int, Any]]:
         try:
-            with stages(self.family.largest.wait) as clock:
+            with doing("score"), stages(self.family.largest.wait) as clock:
                 found = self.family.score(self.category.test, places)
         except Exception as error:
             if len(places) == 1:
@@ -165,10 +176,10 @@ class _Evaluation:
             return [*self._scored(places[:half]), *self._scored(places[half:])]
         return [(place, (scores, clock)) for place, scores in zip(places, found, strict=True)]
 
-    def _threshold(self, place: int, rows: Sequence[ImageScore]) -> dict[str, float | None]:
-        """The largest score of the training images, and the rates it gives on the test images."""
+    def _training_scores(self, place: int) -> np.ndarray:
+        """(n,) scores of the training images by a detector that was fitted on them."""
         if place not in self._normal:
-            lacking = [i for i, work in enumerate(self.works) if "threshold" in work.lacks]
+            lacking = [i for i, work in enumerate(self.works) if "train" in work.lacks]
             places = [i for i in lacking if i not in self.family.errors]
             try:
                 found = self.family.image_scores(self.category.train, places)
@@ -176,10 +187,7 @@ class _Evaluation:
                 places = [place]
                 found = self.family.image_scores(self.category.train, places)
             self._normal |= {i: s.numpy() for i, s in zip(places, found, strict=True)}
-        labels = np.array([row.anomalous for row in rows])
-        scores = np.array([row.score for row in rows])
-        highest, fpr, tpr = threshold_rates(self._normal[place], labels, scores)
-        return {"value": highest, "false_positive_rate": fpr, "true_positive_rate": tpr}
+        return self._normal[place]
 
     def _timed_rivals(self, place: int) -> dict[str, Any]:
         """Work and time of the detectors that the member at ``place`` names."""
@@ -206,7 +214,9 @@ class _Evaluation:
         return {"rivals": timed} if timed else {}
 
 
-def _draw(plan: Plan, category: Category, detector: Detector, scores: Scores) -> None:
+def _draw(
+    plan: Plan, category: Category, detector: Detector, scores: Scores, record: Record
+) -> None:
     """Write the pictures of a record; they come after it, so that none of them loses a number."""
     if scores.maps is None or not plan.options.heatmaps:
         return
@@ -218,6 +228,8 @@ def _draw(plan: Plan, category: Category, detector: Detector, scores: Scores) ->
         scores.maps.numpy(),
         detector.geometry,
         plan.options.heatmaps,
+        record.threshold,
+        plan.options.heatmaps_size,
     )
 
 

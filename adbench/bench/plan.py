@@ -15,7 +15,7 @@ from adbench.detectors.detector import Detector
 from adbench.detectors.feature_detector import FeatureDetector
 from adbench.errors import AdbenchError
 from adbench.system.machine import device_name
-from adbench.system.settings import STRICT, check, digest, settings_of
+from adbench.system.settings import STRICT, When, check, digest, settings_of
 
 PARTS = ("dataset", "geometry", "backbone", "method")
 METHOD = ("layers", "needs_vectors", "score_settings", "nested", "fit", "score")
@@ -33,9 +33,17 @@ class Options:
     cache: str | None = None
     existing: Literal["skip", "redo"] = "skip"
     batch: Annotated[int, Field(ge=1)] = 16
-    threshold: Literal["none", "train"] = "none"
+    threshold: Literal["none", "train", "folds"] = "none"
+    alpha: Annotated[float, Field(gt=0, lt=1), When("has_folds")] = 0.05
+    folds: Annotated[int, Field(ge=2), When("has_folds")] = 5
     heatmaps: Annotated[int, Field(ge=-1)] = 12
+    heatmaps_size: Literal["panel", "full"] = "panel"
     timing: Protocol = Protocol()
+
+    @property
+    def has_folds(self) -> bool:
+        """The setting threshold is folds."""
+        return self.threshold == "folds"
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     """
     groups = {*PARTS, "experiment", "hydra"}
     words = {k: v for k, v in plain(config, "run").items() if k not in groups}
-    options = check(Options, {n: words[n] for n in words if n != "sweep"}, "run")
+    options = check(Options, {n: words[n] for n in words if n != "sweep"}, "")
     dataset, geometry, backbone, method = (build(config[part], part) for part in PARTS)
     _require("dataset", dataset, ("name", "names", "load", "check"))
     _require("method", method, METHOD)
@@ -111,7 +119,7 @@ def _require(part: str, built: object, names: tuple[str, ...]) -> None:
 
 
 def _label(node: DictConfig, part: str) -> str:
-    """The name of a preset, under which records are found."""
+    """The name of a preset, under which records are found and by which files are named."""
     if not (name := node.get("name")):
         raise AdbenchError(f"{part}.name: missing; the YAML of a preset names itself")
     return str(name)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adbench.bench.category import Category
+from adbench.bench.origins import origins
 from adbench.bench.plan import Plan
 from adbench.detectors.detector import Detector
-from adbench.evaluation.bootstrap import PixelPairs
 from adbench.evaluation.measure import measure
+from adbench.evaluation.pairs import PixelPairs
 from adbench.methods.method import Scores
 from adbench.results.records import ImageScore, Record
 from adbench.system import machine
@@ -62,6 +63,7 @@ def new_record(
         masks = category.masks(detector.geometry, shape)
         maps = category.maps(detector.geometry, scores.maps.numpy())
     measured = measure(category.labels, scores.images.numpy(), masks, maps, why)
+    left_out = category.left_out(detector.geometry, with_masks=masks is not None)
     facts, seconds = detector.facts(), clocks.seconds()
     work = facts.get("multiply_adds")
     record = Record(
@@ -70,6 +72,7 @@ def new_record(
         weights=facts.get("weights", {}),
         channels=facts.get("channels", {}),
         counts=category.counts,
+        left_out=left_out.facts(),
         metrics=measured.values,
         intervals=measured.intervals,
         reasons={
@@ -80,8 +83,8 @@ def new_record(
         seconds=seconds,
         memory={"peak": machine.peak_memory(), "state": facts.get("state_bytes")},
         work={} if work is None else {"multiply_adds_per_patch": work},
-        environment=machine.describe(plan.options.device),
-        notes=facts.get("notes", []),
+        environment=_environment(plan, identity),
+        notes=[*facts.get("notes", []), *category.notes(left_out.unmarked)],
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     rows = [
@@ -89,6 +92,12 @@ def new_record(
         for sample, score in zip(category.split.test, scores.images.tolist(), strict=True)
     ]
     return record, rows, measured.pairs
+
+
+def _environment(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
+    """Machine and versions, those of the packages among them that the parts come from."""
+    found = machine.describe(plan.options.device)
+    return {**found, "versions": found["versions"] | origins(plan.dataset, identity)}
 
 
 def not_alone(record: Record, members: int) -> Record:

@@ -12,14 +12,16 @@ from pathlib import Path
 from statistics import fmean
 
 from adbench.bench.category import Category
-from adbench.bench.evaluate import Work, evaluate
+from adbench.bench.evaluate import evaluate
 from adbench.bench.session import Session
+from adbench.bench.work import Work
 from adbench.detectors.family import families
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.results import records
+from adbench.results.disturbed import disturbed
 from adbench.results.records import Record
 from adbench.system.parallel import libraries_known
-from adbench.system.progress import progress
+from adbench.system.progress import aside, at, doing, finished, progress
 
 log = logging.getLogger(__name__)
 
@@ -43,22 +45,34 @@ class Outcome:
         return fmean(values) if values else None
 
 
-def run(session: Session, say: Say = log.info) -> list[Outcome]:
+def run(session: Session, say: Say = log.info, warn: Say = log.error) -> list[Outcome]:
     """Measure what the jobs of a session lack; what has a record is skipped.
 
     Args:
         session: Knows the jobs.
         say: Is told what happens, a line at a time.
+        warn: Is told what fails, when it does.
 
     Returns:
         One outcome per job, in the order of the jobs.
     """
     outcomes = [Outcome() for _ in session.plans]
-    with progress(session.shown), libraries_known():
+    total = sum(len(plan.categories) for plan in session.plans)
+
+    def tell(line: str) -> None:
+        with aside():
+            say(line)
+
+    def tell_failure(line: str) -> None:
+        with aside():
+            warn(line)
+
+    with progress(session.shown, total), libraries_known():
         for places in session.groups():
             session.begin(places)
             for category in session.plans[places[0]].categories:
-                _run_category(category, places, session, outcomes, say)
+                at(category)
+                _run_category(category, places, session, outcomes, tell, tell_failure)
                 session.forget()
             session.plans[places[0]].detector.release()
     for plan, outcome in zip(session.plans, outcomes, strict=True):
@@ -67,26 +81,48 @@ def run(session: Session, say: Say = log.info) -> list[Outcome]:
 
 
 def _run_category(
-    name: str, places: Sequence[int], session: Session, outcomes: list[Outcome], say: Say
+    name: str,
+    places: Sequence[int],
+    session: Session,
+    outcomes: list[Outcome],
+    say: Say,
+    warn: Say,
 ) -> None:
     """Bring the jobs at ``places`` up to date on one category."""
     titles = {p: f"{name}{', job ' + str(p) if len(outcomes) > 1 else ''}" for p in places}
 
+    told: set[int] = set()
+
+    def count(place: int) -> None:
+        if place not in told:  # a picture may still fail where the record is done
+            told.add(place)
+            finished()
+
     def fail(place: int, error: Exception) -> None:
+        count(place)
         outcomes[place].failures[name] = _message(error, session.plans[place].results)
         if isinstance(error, ImpossibleError):
             outcomes[place].impossible.add(name)
-        say(f"{titles[place]}: failed: {outcomes[place].failures[name]}")
+        warn(f"{titles[place]}: {outcomes[place].failures[name]}")
 
     def done(place: int, record: Record) -> None:
+        count(place)
         outcomes[place].records.append(record)
-        had = any(work.place == place and work.known for work in works)
+        (lacked,) = (work.lacks for work in works if work.place == place)
+        had = "metrics" not in lacked
         what = "has a record, completed with what it lacked" if had else _in_words(record)
         say(f"{titles[place]}: {what}")
+        why = disturbed(record) if "time" in lacked else None
+        if why:
+            say(
+                f"{titles[place]}: the machine was busy while time was taken: {why}; "
+                "measure it again when it is idle (existing=redo)"
+            )
 
     works: list[Work] = []
     try:
-        category = Category.load(session.plans[places[0]], name)
+        with doing("images"):
+            category = Category.load(session.plans[places[0]], name)
     except Exception as error:
         for place in places:
             fail(place, error)
@@ -103,9 +139,13 @@ def _run_category(
         if work.lacks:
             works.append(work)
         elif work.known:
+            count(place)
             outcomes[place].records.append(work.known)
             say(f"{titles[place]}: has a record, skipped (existing=redo measures it again)")
     for family in families([work.plan.detector for work in works]):
+        if len(outcomes) > 1:
+            jobs = [str(works[i].place) for i in family]
+            at(f"{name}, job {jobs[0]}" if len(jobs) == 1 else f"{name}, {len(jobs)} jobs")
         evaluate([works[i] for i in family], category, session, done, fail)
 
 
@@ -114,7 +154,15 @@ def _in_words(record: Record) -> str:
     shown = {"image AUROC": "image_auroc", "pixel AUROC": "pixel_auroc"}
     values = {title: record.metrics.get(name) for title, name in shown.items()}
     words = [f"{title} {100 * v:.2f}" for title, v in values.items() if v is not None]
-    return ", ".join(words) or "scored"
+    return (", ".join(words) or "scored") + _left_out(record)
+
+
+def _left_out(record: Record) -> str:
+    """How much of the images and of their masks the geometry left out; empty for nothing."""
+    shares = {"area": "the image area", "marked": "the marked pixels"}
+    found = {title: record.left_out.get(name) or 0.0 for name, title in shares.items()}
+    words = [f"{100 * share:.0f}% of {title}" for title, share in found.items() if share >= 0.005]
+    return f"; the crop leaves out {' and '.join(words)}" if words else ""
 
 
 def _message(error: Exception, results: Path) -> str:

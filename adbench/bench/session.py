@@ -24,6 +24,7 @@ from adbench.features.store import Store
 from adbench.system import machine
 from adbench.system.files import cache_folder
 from adbench.system.parallel import threads
+from adbench.system.progress import Kind, doing
 from adbench.system.settings import digest, settings_of
 from adbench.system.stages import count
 
@@ -33,7 +34,7 @@ class Session:
 
     Args:
         plans: All jobs of this process.
-        shown: Whether progress bars are shown.
+        shown: How progress is shown on standard error.
         fresh: Whether nothing was measured in this process before, so that its memory can be told.
 
     Attributes:
@@ -41,7 +42,7 @@ class Session:
         shown: The same.
     """
 
-    def __init__(self, plans: Sequence[Plan], shown: bool = False, fresh: bool = True) -> None:
+    def __init__(self, plans: Sequence[Plan], shown: Kind = "nothing", fresh: bool = True) -> None:
         self.shown = shown
         self.plans: list[Plan] = []
         self._reads: dict[str, tuple[list[int], bool]] = {}
@@ -112,7 +113,8 @@ class Session:
             return extractor(images, *wanted)[0]
         made, of = self._held.get(images.digests, (None, []))
         if made is None or not set(layers) <= set(of) or (vectors and made.vectors is None):
-            made, of = self._make(extractor, images, *wanted)
+            with doing("features"):
+                made, of = self._make(extractor, images, *wanted)
             self._held[images.digests] = made, of
         source, key = extractor.names(images, *wanted)
         return replace(

@@ -3,8 +3,10 @@
 from argparse import Namespace
 from pathlib import Path
 
+from adbench.cli.output import print_json
 from adbench.config.compose import Configs
-from adbench.reports.claims import judge, load_claims, to_markdown
+from adbench.errors import AdbenchError
+from adbench.reports.claims import judge, load_claims, to_json, to_markdown
 from adbench.results.records import load_all
 from adbench.system.files import write_whole
 
@@ -14,8 +16,14 @@ def command(given: Namespace, configs: Configs) -> int:
     results = Path(str(configs.compose(given.overrides).results)).expanduser()
     folder = results / "records"
     records = load_all(folder)
-    judged = [judge(c, records, folder, given.overrides, configs) for c in load_claims()]
-    page = to_markdown(judged)
-    write_whole(results / "claims.md", page)
-    print(f"{page}\n{results / 'claims.md'}")
+    found = [judge(c, records, folder, given.overrides, configs) for c in load_claims()]
+    page, path = to_markdown(found), results / "claims.md"
+    try:
+        write_whole(path, page)
+    except OSError as error:
+        raise AdbenchError(
+            f"cannot write {path}: {error.strerror or error}; free space or copy the records to a "
+            "folder that can be written, and name it by results=DIR"
+        ) from None
+    print_json({"claims": to_json(found)}) if given.json else print(f"{page}\n{path}")
     return 0

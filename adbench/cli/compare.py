@@ -1,17 +1,18 @@
-"""``adbench compare``: two settings on the same test images, paired."""
+"""``adbench compare``: settings on the same test images, paired."""
 
 from argparse import Namespace
-from pathlib import Path
 
+from adbench.cli.output import print_json
+from adbench.cli.sides import results_of, sides_of
 from adbench.config.compose import Configs
-from adbench.reports.compare import compare, to_markdown
+from adbench.reports.compare import compare
+from adbench.reports.compared import to_json, to_markdown
 from adbench.results.records import load_all
 
 
 def command(given: Namespace, configs: Configs) -> int:
     """Print the comparison."""
-    results = Path(str(configs.compose(given.overrides).results)).expanduser()
-    folder = results / "records"
-    first, second = given.sides
-    print(to_markdown(compare(first, second, folder, load_all(folder), configs)))
+    folder = results_of(given.words, configs) / "records"
+    found = compare(sides_of(given.words), folder, load_all(folder), configs)
+    print_json(to_json(found)) if given.json else print(to_markdown(found))
     return 0

@@ -1,6 +1,5 @@
 """What ``adbench run`` does for a job: build its plan, measure, tell what came of it."""
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,16 @@ from omegaconf import DictConfig
 from adbench.bench.plan import PARTS, Plan, plan
 from adbench.bench.run import Outcome, run
 from adbench.bench.session import Session
-from adbench.cli.screen import complain, say
+from adbench.cli.screen import complain, say, say_aside
+from adbench.cli.sweep import Done
 from adbench.config.build import build, refuse_unread
 from adbench.config.compose import Configs
-from adbench.config.overrides import compose_or_explain
 from adbench.errors import AdbenchError
-from adbench.results import summary
+from adbench.results import summary, thresholds
+from adbench.results.records import require_writable
 from adbench.system.files import write_whole
+from adbench.system.progress import kind_for
+from adbench.system.settings import unread
 
 
 @dataclass
@@ -30,18 +32,20 @@ class Task:
     Attributes:
         configs: The config files.
         folder: Where each job of a sweep leaves a file for the sweep's table; None for one run.
-        failed: Whether a job of this process had failures.
+        skip: Whether a job of a sweep whose settings are impossible is left out and is no failure.
+        done: What became of the jobs of this process.
         fresh: Whether no job was measured in this process so far.
     """
 
     configs: Configs
     folder: Path | None = None
-    failed: bool = False
+    skip: bool = False
+    done: list[Done] = field(default_factory=list)
     fresh: bool = True
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
 
-    def __reduce__(self) -> tuple[type["Task"], tuple[Configs, Path | None]]:
-        return Task, (self.configs, self.folder)  # another process plans its own job
+    def __reduce__(self) -> tuple[type["Task"], tuple[Configs, Path | None, bool]]:
+        return Task, (self.configs, self.folder, self.skip)  # another process plans its own job
 
     def __call__(self, config: DictConfig) -> float | None:
         """Run one job by itself; the mean image AUROC is for Hydra's callbacks and sweepers."""
@@ -72,14 +76,16 @@ class Task:
         """
         key = tuple(overrides)
         if key not in self._plans:
-            config = compose_or_explain(overrides, self.configs)
+            config = self.configs.compose(overrides)
             self._plans[key] = planned_job(config, overrides)
         return self._plans[key]
 
     def refuse(self, error: AdbenchError, number: int, overrides: Sequence[str]) -> None:
         """Tell that a job of a sweep cannot run."""
-        say(f"job {number}: {error}")
-        self._finish(None, Outcome(failures={"settings": str(error)}), number, overrides)
+        if self.skip:
+            say(f"job {number}: skipped: {error}")
+        outcome = Outcome(failures={"settings": str(error)}, impossible={"settings"})
+        self._finish(None, outcome, number, overrides)
 
     def report(
         self, planned: Plan, outcome: Outcome, number: int | None, overrides: Sequence[str]
@@ -106,25 +112,30 @@ class Task:
             if number is None:
                 raise SystemExit(complain(error)) from None
             outcome.failures["results"] = str(error)
+            say_aside(f"job {number}: {error}")
         self._finish(planned, outcome, number, overrides)
         return outcome.mean()
 
     def _finish(
         self, planned: Plan | None, outcome: Outcome, number: int | None, overrides: Sequence[str]
     ) -> None:
-        for category, message in outcome.failures.items():
-            print(f"adbench: {category}: {message}", file=sys.stderr, flush=True)
-        self.failed |= bool(outcome.failures)
+        skipped = outcome.impossible if self.skip and number is not None else set()
+        failures = {n: why for n, why in outcome.failures.items() if n not in skipped}
+        job = "" if number is None else f"job {number}: "
+        if planned is None:  # what fails at work is told when it does
+            for message in failures.values():
+                say_aside(f"{job}{message}")
+        impossible = {n: why for n, why in outcome.failures.items() if n in skipped}
+        done = Done(list(overrides), outcome.records, failures, impossible)
+        self.done.append(done)
         if self.folder is None or number is None:
             return
         records = planned.records.absolute() if planned else self.folder
-        content = {
-            "overrides": list(overrides),
-            "records": [f"{record.name}.json" for record in outcome.records],
-            "folder": os.path.relpath(records, self.folder),
-            "failures": outcome.failures,
-        }
-        write_whole(self.folder / f"job-{number}.json", json.dumps(content, indent=1))
+        path = self.folder / f"job-{number}.json"
+        try:
+            write_whole(path, done.written(os.path.relpath(records, self.folder)))
+        except OSError as error:
+            raise AdbenchError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | None = None) -> Plan:
@@ -142,18 +153,32 @@ def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | Non
     for part in PARTS:
         if any(o.lstrip("+").startswith(f"{part}.") for o in overrides):
             refuse_unread(overrides, config[part], build(config[part], part), part)
+    for override in overrides:
+        if why := unread(planned.options, [override.lstrip("+").partition("=")[0]]):
+            raise AdbenchError(f"{override}: {why}; set that too, or leave this out")
     return planned
 
 
 def measure(plans: Sequence[Plan], fresh: bool = True) -> list[Outcome]:
-    """Run jobs together in this process, in which nothing was measured before if it is fresh."""
-    return run(Session(plans, sys.stderr.isatty(), fresh), say)
+    """Run jobs together in this process, in which nothing was measured before if it is fresh.
+
+    Raises:
+        AdbenchError: A folder of results cannot be written; this is said before any work.
+    """
+    for folder in {planned.records for planned in plans}:
+        require_writable(folder)
+    return run(Session(plans, kind_for(sys.stderr), fresh), say, say_aside)
 
 
 def _show(planned: Plan, outcome: Outcome) -> None:
     path = planned.results / "tables" / f"{planned.name}.csv"
     write_whole(path, summary.to_csv(outcome.records))
-    tables = [summary.to_screen(outcome.records), summary.rivals_to_screen(outcome.records)]
+    found = outcome.records
+    tables = [
+        summary.to_screen(found),
+        thresholds.to_screen(found),
+        summary.rivals_to_screen(found),
+    ]
     shown = "\n\n".join(filter(None, tables))
     say(f"\n{shown}\n\nmetrics in percent; table: {path}")
     pictures = planned.results / "heatmaps" / planned.name

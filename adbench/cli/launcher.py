@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from adbench.cli.job import Task, measure
-from adbench.config.compose import parse
+from adbench.config.quoting import parse
 from adbench.errors import AdbenchError
 
 NAMESPACE = "hydra_plugins.adbench"

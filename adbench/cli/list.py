@@ -3,15 +3,21 @@
 from argparse import Namespace
 
 from adbench.cli.main import LISTED
+from adbench.cli.output import print_json
 from adbench.config.compose import Configs
+from adbench.config.explain import GROUPS, plural
 
-GROUPS = {"geometries": "geometry"}
-"""Groups whose plural is not the name with an s."""
+OF_PLURAL = {plural(group): group for group in GROUPS}
 
 
 def command(given: Namespace, configs: Configs) -> int:
     """Print what was named, or all there is."""
-    for name in [given.what] if given.what else LISTED:
+    names = [given.what] if given.what else LISTED
+    if given.json:
+        every = {name: _lines(name, given.overrides, configs)[1] for name in names}
+        print_json({n: [{"name": c, "about": a} for c, a in lines] for n, lines in every.items()})
+        return 0
+    for name in names:
         heading, lines = _lines(name, given.overrides, configs)
         print(f"{name} ({heading})")
         width = max((len(choice) for choice, _ in lines), default=0)
@@ -28,16 +34,16 @@ def _lines(name: str, overrides: list[str], configs: Configs) -> tuple[str, list
 
         about = [(m.name, f"{m.title}: {m.about}") for m in METRICS]
         return "columns of records and tables", about
-    group = GROUPS.get(name, name.removesuffix("s"))
+    group = OF_PLURAL[name]
     choices = configs.choices(group)
     return f"{group}=NAME", [(choice, configs.describe(group, choice)) for choice in choices]
 
 
 def _tables(overrides: list[str], configs: Configs) -> list[tuple[str, str]]:
     from adbench.reports.tables import overview, results_folder
-    from adbench.results.records import load_all
+    from adbench.results.records import load_all, present
 
     folder = results_folder(configs.choices("table")[0], overrides, configs) / "records"
-    records = load_all(folder) if any(folder.glob("*.json")) else []
+    records = load_all(folder) if present(folder) else []
     found = overview(records, overrides, configs)
     return [(name, f"{title}: {state}") for name, state, title in found]

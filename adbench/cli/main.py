@@ -1,14 +1,26 @@
 """The command line: from words to the file of a command, which is imported only then."""
 
 import argparse
+import errno
 import importlib
+import itertools
 import logging
-import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import adbench
+from adbench.cli.process import (
+    Ended,
+    ended_by_signals,
+    give_up_streams,
+    prepare_streams,
+    refuse_replaced,
+    refuse_unreadable,
+)
+from adbench.cli.screen import complain, say_aside
+from adbench.cli.words import EXIT_STATUSES, Parser
 from adbench.errors import AdbenchError
 
 if TYPE_CHECKING:
@@ -19,18 +31,26 @@ COMMANDS = {
     "reproduce": "run what a published table lacks, build it, compare: "
     "reproduce TABLE [key=value ...]",
     "table": "build published tables from records alone: table TABLE|all [key=value ...]",
-    "compare": "two settings on the same test images, paired: "
-    "compare 'method=padim' 'method=padim_jl' [results=DIR]",
+    "compare": "settings on the same test images, paired, each against the first: "
+    "compare 'method=padim' 'method=padim_jl' ... [results=DIR]",
     "claims": "what the reports conclude, beside what was measured: claims [key=value ...]",
-    "plot": "speed against accuracy, ROC and PR curves of settings: "
-    "plot 'method=padim' 'method=crd' ... [--results DIR]",
+    "plot": "speed against accuracy, ROC and PR curves of settings, or the curves of a sweep: "
+    "plot 'method=padim' 'method=crd' ... [results=DIR], plot sweep=DIR, "
+    "plot --x method.ratio [key=value ...]",
     "data": "look at a dataset: data check [dataset=... dataset.root=...]",
     "migrate": "carry the records of an earlier version over: migrate [results=DIR]",
+    "cache": "where features and other results that can be made again are kept, and how large "
+    "they are: cache [--clear]",
     "list": "what there is: list "
     "[datasets|geometries|backbones|methods|experiments|tables|metrics]",
 }
 LISTED = ("datasets", "geometries", "backbones", "methods", "experiments", "tables", "metrics")
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_PIPE = 13
+"""The number of SIGPIPE, which Windows lacks."""
 _FOLDER_FLAGS = ("--config-dir", "-cd")
+_SWITCHES = ("--json", "--check", "--measured", "--dark")
+_VALUED = ("--x", "--per", "--metric", "--format")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,31 +58,69 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     It exits with 0, with 1 where a category failed, with 2 where the words or settings are wrong.
     """
+    prepare_streams()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        sys.exit(_dispatch(words))
-    except AdbenchError as error:
-        print(f"adbench: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("adbench: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_status(words))
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        give_up_streams()
+        sys.exit(128 + _PIPE)
+
+
+def _status(words: list[str]) -> int:
+    """Run a command; the exit status."""
+    try:
+        refuse_replaced()
+        with ended_by_signals():
+            status = _dispatch(words)
+            sys.stdout.flush()  # here, where a full disk can still be told
+            return status
+    except AdbenchError as error:
+        return complain(error)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        say_aside(f"{place}{error.strerror}; free some space, or name a folder that can be written")
+        give_up_streams()
+        return 1
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Ended) else signal.SIGINT
+        what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+        say_aside(f"{what}; the same command goes on where it stopped")
+        return 128 + number
 
 
 def _dispatch(words: list[str]) -> int:
+    refuse_unreadable(words)
     words, folders = take_folders(words)
+    if not words:
+        words = ["--help"]
+    if words[0] in ("--version", "-V"):
+        print(_version())
+        return 0
     if words[:1] == ["run"]:  # Hydra reads the rest, its own flags and --help included
         given = argparse.Namespace(command="run", words=words[1:])
     elif words and words[0] in ("-sc", "--shell-completion"):
         given = argparse.Namespace(command="completion", words=words)
     else:
-        given = _parser().parse_args(words)
+        given = _parser().parse_args([*words[:1], *_flags_first(words[1:])])
     command = importlib.import_module(f"adbench.cli.{given.command}")
     return int(command.command(given, _configs(folders)))
+
+
+def _flags_first(words: Sequence[str]) -> list[str]:
+    """The words with the flags before the others, as argparse needs them; users need not."""
+    flags: list[str] = []
+    rest: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word in _VALUED:
+            flags += [word, *itertools.islice(remaining, 1)]
+        else:
+            (flags if word.partition("=")[0] in (*_SWITCHES, *_VALUED) else rest).append(word)
+    return [*flags, *rest]
 
 
 def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -89,23 +147,63 @@ def _configs(folders: Sequence[str]) -> "Configs":
     return Configs(folders)
 
 
+def _version() -> str:
+    from adbench.system.origin import commit
+
+    which = f"commit {found}" if (found := commit()) else "of an unknown commit"
+    return f"adbench {adbench.__version__} (distribution {adbench.DISTRIBUTION}, {which})"
+
+
+def _listed(word: str) -> str:
+    """The presets of a group by the name of the group too: ``method`` for ``methods``."""
+    plurals = {name.removesuffix("s"): name for name in LISTED} | {"geometry": "geometries"}
+    return plurals.get(word, word)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="adbench",
         description=adbench.__doc__,
         epilog="Every command takes --config-dir DIR, a folder of your own presets and tables; it "
-        "may be given several times.",
+        f"may be given several times. {EXIT_STATUSES}.",
     )
-    parser.add_argument("--version", action="version", version=f"adbench {adbench.__version__}")
+    parser.add_argument("--version", "-V", action="store_true", help="the version and the commit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    of = {name: commands.add_parser(name, help=t, description=t) for name, t in COMMANDS.items()}
+    of = {
+        name: commands.add_parser(name, help=t, description=t, epilog=EXIT_STATUSES)
+        for name, t in COMMANDS.items()
+    }
     of["reproduce"].add_argument("table")
     of["table"].add_argument("table")
-    of["compare"].add_argument("sides", nargs=2, metavar="SETTING")
-    of["plot"].add_argument("sides", nargs="+", metavar="SETTING")
-    of["plot"].add_argument("--results", default="runs", metavar="DIR")
+    of["compare"].add_argument("words", nargs="+", metavar="SETTING")
+    of["plot"].add_argument("words", nargs="*", metavar="SETTING")
+    about = {
+        "--x": "a setting for the axis, such as method.ratio; words are then key=value",
+        "--per": "a setting, or category, with a panel for each of its values",
+        "--metric": "a column of tables; may be given several times",
+    }
+    for flag, text in about.items():
+        action = "append" if flag == "--metric" else "store"
+        of["plot"].add_argument(flag, action=action, metavar="NAME", help=text)
+    of["plot"].add_argument("--dark", action="store_true", help="on dark paper")
+    of["plot"].add_argument("--format", default="png,svg", help="png, svg, pdf; several by commas")
     of["data"].add_argument("action", choices=["check"])
-    of["list"].add_argument("what", nargs="?", choices=LISTED)
-    for name in ("reproduce", "table", "compare", "claims", "data", "migrate", "list"):
+    of["list"].add_argument("what", nargs="?", choices=LISTED, type=_listed)
+    of["cache"].add_argument("--clear", action="store_true", help="delete what is listed")
+    for name in ("reproduce", "table", "claims", "data", "migrate", "cache", "list"):
         of[name].add_argument("overrides", nargs="*", metavar="key=value")
+    for name in ("reproduce", "table", "compare", "claims", "list"):
+        of[name].add_argument(
+            "--json", action="store_true", help="one JSON document on standard output"
+        )
+    for name in ("reproduce", "table"):
+        of[name].add_argument(
+            "--check",
+            action="store_true",
+            help="exit with 1 where a number is outside the band of the printed one, or none could "
+            "be compared",
+        )
+        of[name].add_argument(
+            "--measured", action="store_true", help="leave out what has no record"
+        )
     return parser

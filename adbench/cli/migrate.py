@@ -5,6 +5,7 @@ from pathlib import Path
 
 from adbench.config.compose import Configs
 from adbench.results.migrate import migrate
+from adbench.results.renewed import renew_intervals
 
 
 def command(given: Namespace, configs: Configs) -> int:
@@ -12,4 +13,6 @@ def command(given: Namespace, configs: Configs) -> int:
     results = Path(str(configs.compose(given.overrides).results)).expanduser()
     count = migrate(results, print)
     print(f"{count} records carried over in {results / 'records'}")
+    renewed = renew_intervals(results / "records", print)
+    print(f"{renewed} records have new intervals")
     return 0

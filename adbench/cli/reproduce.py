@@ -1,19 +1,18 @@
 """``adbench reproduce``: a published table from nothing. What it lacks is run, then it is built."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adbench.bench.plan import plan
 from adbench.cli.job import measure
-from adbench.cli.screen import say
-from adbench.cli.table import show
+from adbench.cli.output import lines_on_stderr
+from adbench.cli.screen import say, say_aside
+from adbench.cli.table import finish
 from adbench.config.compose import Configs
-from adbench.config.overrides import compose_or_explain
 from adbench.errors import AdbenchError
 from adbench.reports.tables import Table, results_folder, runs, table
-from adbench.results.records import load_all
+from adbench.results.records import load_all, present
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,18 @@ class Reproduction:
 
 
 def command(given: Namespace, configs: Configs) -> int:
-    """Reproduce a table and print it; 1 where something failed."""
-    done = reproduce(given.table, given.overrides, configs)
-    show(done.table, given.overrides, configs)
-    for run, message in done.failures.items():
-        print(f"adbench: {run}: {message}", file=sys.stderr)
-    return 1 if done.failures else 0
+    """Reproduce a table and print it; 1 where something failed, or a check did."""
+    with lines_on_stderr(given.json):
+        done = reproduce(given.table, given.overrides, configs, given.measured)
+    status = finish([done.table], given, configs, {"failures": done.failures})
+    if done.failures:  # each was told when it happened
+        say_aside(f"failed: {'; '.join(done.failures)}")
+    return 1 if done.failures else status
 
 
-def reproduce(name: str, overrides: Sequence[str], configs: Configs) -> Reproduction:
+def reproduce(
+    name: str, overrides: Sequence[str], configs: Configs, measured: bool = False
+) -> Reproduction:
     """Measure what has no record yet, all runs together, and build the table.
 
     A setting that is impossible with the chosen backbone is no failure; the table says so.
@@ -44,16 +46,17 @@ def reproduce(name: str, overrides: Sequence[str], configs: Configs) -> Reproduc
         overrides: As for ``adbench run``: ``dataset.root=DIR``, and where wanted another backbone,
             fewer categories ...
         configs: The config files.
+        measured: Whether categories and rows without any record are left out of the table.
 
     Raises:
         AdbenchError: Unknown table, wrong override, records that cannot be trusted or that claim
             one cell, or nothing could be measured. All but the last is said before any work.
     """
     folder = results_folder(name, overrides, configs) / "records"
-    if any(folder.glob("*.json")):
+    if present(folder):
         table(name, load_all(folder), overrides, configs)
     wanted = {" ".join(words): words for words in runs(name, overrides, configs)}
-    plans = {text: plan(compose_or_explain(words, configs)) for text, words in wanted.items()}
+    plans = {text: plan(configs.compose(words)) for text, words in wanted.items()}
     for number, text in enumerate(plans):
         say(f"{name}: run {number + 1} of {len(plans)}: {text}")
     outcomes = dict(zip(plans, measure(list(plans.values())), strict=True))
@@ -63,7 +66,8 @@ def reproduce(name: str, overrides: Sequence[str], configs: Configs) -> Reproduc
         for category, why in outcome.failures.items()
         if category not in outcome.impossible
     }
-    if failures and not any(folder.glob("*.json")):
-        first = next(iter(failures.values()))
+    if not present(folder):
+        reasons = [why for outcome in outcomes.values() for why in outcome.failures.values()]
+        first = next(iter(reasons), "the table has no row to run")
         raise AdbenchError(f"{name}: nothing could be measured: {first}")
-    return Reproduction(table(name, load_all(folder), overrides, configs), failures)
+    return Reproduction(table(name, load_all(folder), overrides, configs, measured), failures)

@@ -2,43 +2,87 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adbench.errors import AdbenchError
 from adbench.results import sweep
-from adbench.results.records import load
+from adbench.results.records import Record, load
 from adbench.system.files import write_whole
 
 
-def finish(folder: Path) -> int:
-    """Write and print the table of the jobs that left a file in ``folder``; 1 where one failed."""
+@dataclass(frozen=True)
+class Done:
+    """What became of a job."""
+
+    overrides: list[str]
+    """What was typed for it."""
+    records: list[Record] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Category or ``settings`` -> why there is no record."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """The same where the settings are impossible and the user said that such jobs are skipped."""
+
+    def written(self, folder: str) -> str:
+        """The text of the file that a job of a sweep leaves.
+
+        Args:
+            folder: Where the records are, relative to that file.
+        """
+        content = {
+            "overrides": self.overrides,
+            "records": [f"{record.name}.json" for record in self.records],
+            "folder": folder,
+            "failures": self.failures,
+            "skipped": self.skipped,
+        }
+        return json.dumps(content, indent=1)
+
+
+def jobs_of(folder: Path) -> list[Done]:
+    """The jobs that left a file in a folder, in the order of their numbers."""
     files = sorted(folder.glob("job-*.json"), key=lambda f: int(f.stem.removeprefix("job-")))
-    contents = [json.loads(file.read_text()) for file in files]
-    jobs = list(zip(_varied(contents), [_records(c, folder) for c in contents], strict=True))
-    if any(found for _, found in jobs):
+    return [_done(json.loads(file.read_text(encoding="utf-8")), folder) for file in files]
+
+
+def finish(folder: Path, jobs: Sequence[Done]) -> None:
+    """Write and print the table of a sweep.
+
+    Raises:
+        AdbenchError: The table cannot be written.
+    """
+    shown = list(zip(varied(jobs), [job.records for job in jobs], strict=True))
+    if any(job.records for job in jobs):
         path = folder / "sweep.csv"
-        write_whole(path, sweep.sweep_frame(jobs).to_csv(index=False, float_format="%.6f"))
-        shown = sweep.sweep_to_screen(jobs)
+        try:
+            write_whole(path, sweep.sweep_csv(shown))
+        except OSError as error:
+            raise AdbenchError(f"cannot write {path}: {error.strerror or error}") from None
         place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        print(f"\n{shown}\n\nmetrics in percent, means over categories; table: {place}")
-    failures = sum(len(content["failures"]) for content in contents)
-    if failures:
-        where = f"they are named above and in {folder}"
-        print(f"adbench: {failures} failures in this sweep; {where}", file=sys.stderr)
-    return 1 if failures else 0
+        table = sweep.sweep_to_screen(shown)
+        print(f"\n{table}\n\nmetrics in percent, means over categories; table: {place}")
+    for what in ("failures", "skipped"):
+        count = sum(len(getattr(job, what)) for job in jobs)
+        if count:
+            noun = what if count > 1 or what == "skipped" else "failure"
+            where = f"they are named above and in {folder}"
+            print(f"adbench: {count} {noun} in this sweep; {where}", file=sys.stderr)
 
 
-def _records(content: dict[str, Any], folder: Path) -> list[Any]:
-    return [load((folder / content["folder"] / name).resolve()) for name in content["records"]]
-
-
-def _varied(contents: list[dict[str, Any]]) -> list[dict[str, str]]:
+def varied(jobs: Sequence[Done]) -> list[dict[str, str]]:
     """The overrides of each job that are not the same in all of them."""
-    jobs = [
-        dict(word.lstrip("+").split("=", 1) for word in content["overrides"] if "=" in word)
-        for content in contents
+    found = [
+        dict(word.lstrip("+").split("=", 1) for word in job.overrides if "=" in word)
+        for job in jobs
     ]
-    constant = {
-        name for name in (jobs[0] if len(jobs) > 1 else ()) if len({j.get(name) for j in jobs}) == 1
-    }
-    return [{n: v for n, v in job.items() if n not in constant} for job in jobs]
+    names = found[0] if len(found) > 1 else ()
+    constant = {name for name in names if len({job.get(name) for job in found}) == 1}
+    return [{n: v for n, v in job.items() if n not in constant} for job in found]
+
+
+def _done(content: dict[str, Any], folder: Path) -> Done:
+    records = (folder / content.pop("folder")).resolve()
+    names = content.pop("records")
+    return Done(records=[load(records / name) for name in names], **content)

@@ -1,27 +1,77 @@
 """``adbench table``: published tables, built from records alone."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from adbench.cli.output import print_json
 from adbench.config.compose import Configs
-from adbench.reports import plots, text
+from adbench.errors import AdbenchError
+from adbench.reports import checked, plots, text
 from adbench.reports.tables import Table, results_folder, table
-from adbench.results.records import load_all
+from adbench.results.records import Record, load_all
 
 
 def command(given: Namespace, configs: Configs) -> int:
-    """Build, print and write one table, or all of them."""
-    for name in configs.choices("table") if given.table == "all" else [given.table]:
-        records = load_all(results_folder(name, given.overrides, configs) / "records")
-        show(table(name, records, given.overrides, configs), given.overrides, configs)
-    return 0
+    """Build, print and write one table, or all of them; 1 where a check failed."""
+    every = given.table == "all"
+    built: list[Table] = []
+    read: dict[Path, list[Record]] = {}
+    for name in configs.choices("table") if every else [given.table]:
+        try:
+            folder = results_folder(name, given.overrides, configs) / "records"
+            if folder not in read:
+                read[folder] = load_all(folder)
+            records = read[folder]
+            built.append(table(name, records, given.overrides, configs, given.measured))
+        except AdbenchError as error:
+            if not every or not read:  # without any records there is nothing to go on with
+                raise
+            print(f"adbench: {name}: {error}", file=sys.stderr)
+    return finish(built, given, configs)
 
 
-def show(built: Table, overrides: Sequence[str], configs: Configs) -> None:
-    """Print a table, write it as files and figures, and name these."""
+def finish(
+    built: Sequence[Table], given: Namespace, configs: Configs, more: dict[str, Any] | None = None
+) -> int:
+    """Print and write tables; 1 where a number is outside its band and ``--check`` was given.
+
+    Args:
+        built: The tables.
+        given: The words: ``overrides``, ``json``, ``check``.
+        configs: The config files.
+        more: What else the document of ``--json`` says.
+    """
+    for one in built:
+        written = _write(one, given.overrides, configs)
+        if not given.json:
+            print(text.to_markdown(one))
+            print("\n".join(written), flush=True)
+    checks = {one.name: checked.failures(one) for one in built} if given.check else {}
+    if given.json:
+        found = [text.to_json(one) | _checked(one, given.check) for one in built]
+        print_json({"tables": found, **(more or {})})
+    for one in built if given.check else ():
+        print(checked.summary(one), file=sys.stderr if given.json else sys.stdout, flush=True)
+    for line in (line for lines in checks.values() for line in lines):
+        print(f"adbench: {line}", file=sys.stderr, flush=True)
+    return 1 if any(checks.values()) else 0
+
+
+def _write(built: Table, overrides: Sequence[str], configs: Configs) -> list[str]:
+    """Write a table as files and figures, and name these."""
     folder = results_folder(built.name, overrides, configs)
     written = text.write(built, folder / "published")
     if built.present:
-        written += plots.table_figure(built, folder / "figures")
-    print(text.to_markdown(built))
-    print("\n".join(str(path) for path in written), flush=True)
+        try:
+            written += plots.table_figure(built, folder / "figures")
+        except OSError as error:
+            why = error.strerror or error
+            raise AdbenchError(f"cannot write to {folder / 'figures'}: {why}") from None
+    return [str(path) for path in written]
+
+
+def _checked(built: Table, wanted: bool) -> dict[str, Any]:
+    return {"check": checked.to_json(built)} if wanted else {}

@@ -1,25 +1,24 @@
-"""From a config node to an object: the only place that knows ``_target_``.
+"""From a config node to an object of a settings class, with every setting checked."""
 
-What is built is a settings class of adbench or of an installed package that registers itself by an
-entry point of the group ``adbench.plugins``. No other package is ever imported from here.
-"""
-
-import importlib
-import importlib.metadata
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from adbench.config.compose import config_folder
+from adbench.config.explain import unresolved
+from adbench.config.interpolation import refuse_computed
+from adbench.config.targets import settings_class
 from adbench.config.words import drop_words, keys_behind, nested_keys, unknown_keys, word_of
 from adbench.errors import AdbenchError
 from adbench.system.settings import check, unread
 
-PLUGINS = "adbench.plugins"
-"""The group of entry points by which a package registers its modules."""
+_NAME = re.compile(r"[^\W_][\w .+@:-]{0,99}")
+"""Names of presets, which become parts of file names."""
+_RECORDED = {"dataset": ["name", "category", "categories"], "backbone": ["name", "model"]}
+"""The settings that records keep, of parts that also have others, such as folders and files."""
 
 
 def build(node: DictConfig, path: str) -> Any:
@@ -35,12 +34,16 @@ def build(node: DictConfig, path: str) -> Any:
     Raises:
         AdbenchError: ``_target_`` is missing, not registered or unknown; a setting is unknown, of a
             wrong type or out of range. The message names every such key, what was got and what is
-            allowed.
+            allowed. Or the name cannot be a part of file names, or a setting that records keep is
+            read from the environment.
     """
+    if not isinstance(node, DictConfig):
+        raise AdbenchError(f"{path}: must hold _target_ and settings, got {node!r}")
+    refuse_computed(node, path, _RECORDED.get(path))
     settings = plain(node, path)
     target = settings.pop("_target_", None)
-    settings.pop("name", None)
-    cls = _locate(target, path)
+    _check_name(settings.pop("name", None), path)
+    cls = settings_class(target, path)
     raw = _raw(node)
     settings = drop_words(settings, cls, raw, path)
     if unknown_keys(settings, cls):  # words that nothing refers to since others were overridden
@@ -54,13 +57,17 @@ def build(node: DictConfig, path: str) -> Any:
         raise AdbenchError("\n".join(lines)) from None
 
 
+def class_of(node: DictConfig, path: str) -> type:
+    """The settings class of a config node. Raises AdbenchError where it is not registered."""
+    return settings_class(node.get("_target_"), path)
+
+
 def plain(node: DictConfig, path: str) -> dict[str, Any]:
     """The node as plain Python with its interpolations resolved."""
     try:
         settings = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        where = error.full_key or path
-        raise AdbenchError(f"{where}: {str(error).splitlines()[0]}") from None
+        raise AdbenchError(unresolved(error, path)) from None
     if not isinstance(settings, dict):
         raise AdbenchError(f"{path}: a mapping of settings is needed, got {settings!r}")
     return {str(key): value for key, value in settings.items()}
@@ -83,6 +90,8 @@ def refuse_unread(overrides: Sequence[str], node: DictConfig, built: Any, part: 
         if not key.startswith(f"{part}."):
             continue
         keys = key.split(".")[1:]
+        if keys == ["name"]:
+            continue  # the label in tables
         behind = keys_behind(keys, type(built), _raw(node), part)
         reasons = [unread(built, target) for target in behind]
         if not behind:
@@ -119,33 +128,10 @@ def _hint(cls: type, keys: list[str], path: str) -> str:
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 
-def _locate(target: Any, path: str) -> type:
-    """The class that a target names; its module is imported only where it is registered."""
-    if not isinstance(target, str):
+def _check_name(name: Any, path: str) -> None:
+    """Refuse a name that could not be a part of file names; one that is missing is none."""
+    if name is not None and not _NAME.fullmatch(str(name)):
         raise AdbenchError(
-            f"{path}._target_: missing; it names the class, such as "
-            "adbench.methods.patchcore.PatchCore"
+            f"{path}.name: got {name!r}, which cannot be a part of file names; it begins with a "
+            "letter or digit and has up to 100 letters, digits, spaces and . + - _ @ :"
         )
-    module_name, _, class_name = target.rpartition(".")
-    if not _registered(module_name):
-        raise AdbenchError(
-            f"{path}._target_: got {target!r}; only classes inside adbench are built, and those of "
-            f"installed packages with an entry point of the group {PLUGINS}"
-        )
-    try:
-        found = getattr(importlib.import_module(module_name), class_name, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        found = None
-    if not (isinstance(found, type) and is_dataclass(found)):
-        raise AdbenchError(f"{path}._target_: {target!r} is not a settings class")
-    return found
-
-
-def _registered(module_name: str) -> bool:
-    """Whether a module belongs to adbench or to a registered package."""
-    if module_name.startswith("adbench."):
-        return True
-    registered = (point.module for point in importlib.metadata.entry_points(group=PLUGINS))
-    return any(f"{module_name}.".startswith(f"{module}.") for module in registered)

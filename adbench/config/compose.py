@@ -1,7 +1,7 @@
 """Configs: the YAML files of adbench and of the user, composed with Hydra (hydra.cc)."""
 
 import copy
-import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault, ResultDefault
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -22,8 +21,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import adbench
+from adbench.config.explain import explain, unknown_choice
+from adbench.config.hydra_node import CheckedLoader, refuse_foreign
+from adbench.config.quoting import parse, quoted, readable
+from adbench.config.yaml_files import check_folder, read_yaml, unreadable
 from adbench.errors import AdbenchError
 
+_IS_NO_TEXT = re.compile(r"@package|\S+\.ya?ml$")
 PRIMARY = "run"
 RENAMED = "renamed.yaml"
 
@@ -51,12 +55,12 @@ class Configs:
         self.user_folders = tuple(Path(folder).expanduser().absolute() for folder in folders)
         self.folders = (config_folder(), *self.user_folders)
         for folder in self.user_folders:
-            _check_folder(folder, config_folder())
-        self._renamed = _read_yaml(config_folder() / RENAMED)
+            check_folder(folder, config_folder())
+        self._renamed = read_yaml(config_folder() / RENAMED)
         search = create_config_search_path(str(config_folder()))
         self._search_path = _extended(search, self.user_folders)
-        self._loader = _Loader(self._search_path)
-        self._repository = _RunAlone(self._loader.repository)
+        self.loader = _Loader(self._search_path)
+        self._repository = _RunAlone(self.loader.repository)
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
@@ -67,14 +71,18 @@ class Configs:
         """The config of ``adbench run`` with these overrides, read-only.
 
         Raises:
-            AdbenchError: Hydra's message, which names the override that is wrong.
+            AdbenchError: Names the override or the file that is wrong.
         """
         words = tuple(self.current_words(overrides))
         if words not in self._composed:
             try:
                 config = self._compose(words)
+                _refuse_unresolved(config, words)
             except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-                raise AdbenchError(str(error) or str(error.__cause__)) from error
+                why = explain(error, words, self.known, self.compose)
+                raise AdbenchError(why) from error
+            except (UnicodeDecodeError, OSError) as error:
+                raise AdbenchError(unreadable(self.user_folders, error)) from error
             OmegaConf.set_readonly(config, True)
             self._composed[words] = config
         return self._composed[words]
@@ -93,35 +101,40 @@ class Configs:
         for folder in self.folders:
             if (file := folder / group / f"{name}.yaml").is_file():
                 return file
-        known = self.choices(group)
-        near = difflib.get_close_matches(choice, known, n=3, cutoff=0.4) or known
-        raise AdbenchError(
-            f"no {group} {choice!r}; did you mean {', '.join(near)}? "
-            f"`adbench list {group}s` shows all"
-        )
+        raise AdbenchError(unknown_choice(group, choice, self.choices(group)))
 
     def read(self, group: str, choice: str) -> DictConfig:
         """The content of a preset's file as it stands, without its defaults list composed."""
-        return DictConfig(_read_yaml(self.path(group, choice)))
+        return DictConfig(read_yaml(self.path(group, choice)))
 
     def describe(self, group: str, choice: str) -> str:
-        """The first comment line of a preset that is not Hydra's own ``@package``."""
-        lines = self.path(group, choice).read_text(encoding="utf-8").splitlines()
+        """The first comment line of a preset that tells what it is.
+
+        It is neither Hydra's own ``@package`` nor the name of the file.
+        """
+        lines = self.path(group, choice).read_text("utf-8", errors="replace").splitlines()
         comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
-        return next((c for c in comments if not c.startswith("@package")), "")
+        return next((c for c in comments if c and not _IS_NO_TEXT.match(c)), "")
 
     def current(self, group: str, choice: str) -> str:
         """The present name of a preset, where ``choice`` is the name of an earlier version."""
         return str(self._renamed.get(group, {}).get(choice, choice))
 
     def current_words(self, words: Sequence[str]) -> list[str]:
-        """The words with the names of earlier versions replaced, in the values of a sweep too."""
-        return [self._current_word(word) for word in words]
+        """The words as Hydra reads them, with the names of earlier versions replaced.
+
+        The values of a sweep are replaced too.
+        """
+        return [self._current_word(word) for word in readable(words)]
 
     def searchpath(self) -> list[str]:
         """The override by which Hydra finds the user's folders; none where there are no folders."""
         places = [quoted(f"file://{folder}") for folder in self.user_folders]
         return [f"hydra.searchpath=[{','.join(places)}]"] if places else []
+
+    def known(self, group: str) -> list[str]:
+        """The choices of any group, those of Hydra included."""
+        return self.loader.repository.get_group_options(group)
 
     def _current_word(self, word: str) -> str:
         group, equals, value = word.partition("=")
@@ -132,13 +145,14 @@ class Configs:
 
     def _compose(self, words: tuple[str, ...]) -> DictConfig:
         if any(word.lstrip("+~").startswith(("hydra.", "hydra/")) for word in words):
-            config = self._loader.load_configuration(PRIMARY, list(words), RunMode.RUN, False)
+            config = self.loader.load_configuration(PRIMARY, list(words), RunMode.RUN, False)
             with open_dict(config):
                 del config["hydra"]
             return config
         parsed = [parse(word) for word in words]
         ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
         chosen = [o for o in parsed if self._repository.group_exists(o.key_or_group)]
+        _refuse_no_name(chosen)
         config = copy.deepcopy(self._base(chosen))
         values = [o for o in parsed if o not in chosen]
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
@@ -149,7 +163,8 @@ class Configs:
         key = tuple(str(override.input_line) for override in chosen)
         if key not in self._bases:
             found = create_defaults_list(self._repository, PRIMARY, chosen, False, False)
-            base = self._loader._compose_config_from_defaults_list(found.defaults, self._repository)
+            base = self.loader._compose_config_from_defaults_list(found.defaults, self._repository)
+            refuse_foreign(base)
             base.pop("hydra", None)
             OmegaConf.set_struct(base, True)
             ConfigLoaderImpl._apply_overrides_to_config(found.config_overrides, base)
@@ -169,31 +184,13 @@ class _RunAlone(CachingConfigRepository):
         return own
 
 
-class _Loader(ConfigLoaderImpl):
+class _Loader(CheckedLoader):
     """Composes from copies, so that the files that are kept stay as they were read."""
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         own = copy.copy(super()._load_single_config(default, repo))
         own.config = copy.deepcopy(own.config)
         return own
-
-
-def parse(word: str) -> Override:
-    """An override as Hydra reads it.
-
-    Raises:
-        AdbenchError: It is not key=value.
-    """
-    try:
-        return OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        why = str(error).splitlines()[0]
-        raise AdbenchError(f"{word}: not key=value as Hydra reads it ({why})") from error
-
-
-def quoted(text: str) -> str:
-    """A text as one value of an override, whatever signs are in it."""
-    return str(QuotedString(text, Quote.single).with_quotes())
 
 
 def _is_hydras(default: Any) -> bool:
@@ -209,19 +206,24 @@ def _extended(search: ConfigSearchPath, folders: Sequence[Path]) -> ConfigSearch
     return search
 
 
-def _check_folder(folder: Path, ours: Path) -> None:
-    if not folder.is_dir():
-        raise AdbenchError(f"--config-dir {folder}: there is no such folder")
-    for file in sorted(folder.rglob("*.yaml")):
-        if (ours / file.relative_to(folder)).is_file():
-            raise AdbenchError(
-                f"{file}: adbench has a file of this name, which would be read in its place; "
-                "give yours another name"
-            )
+def _refuse_no_name(chosen: Iterable[Override]) -> None:
+    """Refuse a choice that is not the name of a preset; an experiment may be none, or several."""
+    for override in chosen:
+        value, group = override.value(), override.key_or_group
+        if not isinstance(value, str) and group != "experiment" and not override.is_delete():
+            raise AdbenchError(f"{override.input_line}: {group} takes the name of one preset")
 
 
-def _read_yaml(path: Path) -> Any:
-    try:
-        return OmegaConf.load(path) if path.is_file() else {}
-    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AdbenchError(f"{path}: {error}") from error
+def _refuse_unresolved(config: DictConfig, words: Sequence[str]) -> None:
+    """Refuse settings that nothing reads, and interpolations in words that lead nowhere."""
+    if config.get("experiment") is not None:
+        raise AdbenchError(
+            f"experiment: nothing reads {', '.join(map(str, config.experiment))} below it; leave "
+            "'experiment.' out of a word, or begin the file with '# @package _global_'"
+        )
+    computed = [word for word in words if "${" in word]
+    if computed:
+        refuse_foreign(config)
+    for word in computed:
+        key = word.partition("=")[0].lstrip("+~")
+        OmegaConf.select(config, key, throw_on_resolution_failure=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from adbench.data.listing import open_file, shown
 from adbench.data.samples import Sample, Split
 from adbench.errors import DataError
 from adbench.system.parallel import threads
@@ -53,7 +54,7 @@ def _rows(samples: Sequence[Sample], known: Sequence[str] | None) -> list[list[s
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error

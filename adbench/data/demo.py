@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from adbench.data.content import fingerprint
 from adbench.data.drawings import PRODUCTS
+from adbench.data.geometry import Geometry
 from adbench.data.mvtec import read
 from adbench.data.samples import Split
 from adbench.data.survey import survey
@@ -24,6 +25,7 @@ from adbench.errors import DataError
 from adbench.system.files import cache_folder
 from adbench.system.parallel import workers
 from adbench.system.settings import STRICT, digest
+from adbench.system.waiting import turn
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class Demo:
         root = cache_folder(self.cache) / "demo" / digest({"version": VERSION, **images})
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f"{category}.lock"):  # another job may be drawing the same images
+            with turn(FileLock(root / f"{category}.lock"), "draws the demo images"):
                 return _sealed(root, category) or self._draw(root, category)
         except OSError as error:
             log.warning(
@@ -90,10 +92,10 @@ class Demo:
                 f"cannot write the demo images ({error}); free some space or set cache=DIR"
             ) from error
 
-    def check(self) -> list[dict[str, Any]]:
+    def check(self, geometry: Geometry) -> list[dict[str, Any]]:
         """One row per category, see ``survey``."""
         return [
-            survey(category, self.load, published=(self.train, self.test))
+            survey(category, self.load, geometry, published=(self.train, self.test))
             for category in self.names()
         ]
 

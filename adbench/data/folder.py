@@ -1,20 +1,23 @@
 """A user's own images: folders of normal ones, of test images and of masks."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from adbench.data.listing import is_image, visible
+from adbench.data.broken import Broken, without_broken
+from adbench.data.geometry import Geometry
+from adbench.data.listing import files_below, is_image, no_images, shown, some
+from adbench.data.masks import match_masks, unused_masks
 from adbench.data.samples import Sample, Split
 from adbench.data.survey import survey
 from adbench.errors import DataError
 from adbench.system.settings import STRICT, When, digest
 
+Folders = Annotated[list[str], Field(min_length=1)] | str
 SETTINGS = ("normal", "normal_test", "abnormal", "masks")
 
 
@@ -29,21 +32,27 @@ class Folder:
 
     name: ClassVar[str] = "folder"
 
-    normal: str
-    """Folder of normal images, to train on."""
+    normal: Folders
+    """Folder or folders of normal images, to train on."""
     root: str = "."
     """What the other folders are relative to."""
     category: Annotated[str, Field(pattern=r"^[^/\\]+$")] = "parts"
     """The name in tables."""
-    normal_test: str | None = None
-    """Folder of normal images to test on; null: a part of ``normal`` is held out for it."""
-    abnormal: Annotated[list[str], Field(min_length=1)] | str | None = None
+    normal_test: Folders | None = None
+    """Folder or folders of normal images to test on; null: a part of ``normal`` is held out."""
+    abnormal: Folders | None = None
     """Folder or folders of images with defects; null: none, so that there are scores but no
     metrics."""
     masks: str | None = None
-    """Folder of the ground truth of every abnormal image: ``<stem>`` or ``<stem>_mask`` in any
-    image format, directly in it or in subfolders named like the defect types; null: no pixel
+    """Folder of the ground truth of every abnormal image: ``<stem>`` or ``<stem>_mask`` with any
+    suffix that is read, in the same subfolders as the images or directly in it; null: no pixel
     metrics."""
+    subfolders: bool = False
+    """Whether normal images may lie in several folders below ``normal`` and ``normal_test``. They
+    are refused otherwise, because a folder above may hold images with defects too."""
+    broken: Broken = "refuse"
+    """What is done about images of ``normal`` that cannot be read. refuse: the run fails; skip:
+    they are left out, which the record notes."""
     holdout: Annotated[float, Field(gt=0, lt=1), When("holds_out")] = 0.2
     """Part of ``normal`` that is tested instead of trained on; at least one image."""
     seed: Annotated[int, Field(ge=0), When("holds_out")] = 0
@@ -64,31 +73,40 @@ class Folder:
         """Its images, sorted by name.
 
         Raises:
-            DataError: A folder is missing or has no images, an image has two roles, or it has not
-                exactly one mask.
+            DataError: A folder is missing or has no images, normal images lie in several folders,
+                an image has two roles, or it has not exactly one mask.
         """
-        normal, normal_test, abnormal = (
-            self._images(s) for s in ("normal", "normal_test", "abnormal")
-        )
-        everything = [*normal, *normal_test, *abnormal]
+        roles = {setting: self._images(setting) for setting in SETTINGS[:3]}
+        everything = [path for images in roles.values() for path, _ in images]
         if twice := [path for path, times in Counter(everything).items() if times > 1]:
             raise DataError(
-                f"{twice[0]} would be used twice; dataset.normal, normal_test and abnormal must "
-                "not overlap"
+                f"{shown(twice[0])} would be used twice; dataset.normal, normal_test and abnormal "
+                "must not overlap"
             )
         base = os.path.commonpath([path.parent for path in everything])
-        names = {path: path.relative_to(base).as_posix() for path in everything}
-        if not normal_test:
-            normal, normal_test = self._hold_out(normal)
-        masks = self._match_masks(abnormal) if self.masks else {}
-        test = [Sample(path, names[path], "good") for path in normal_test]
-        test += [Sample(path, names[path], path.parent.name, masks.get(path)) for path in abnormal]
-        train = [Sample(path, names[path], "good") for path in normal]
-        return Split(sorted(train, key=lambda s: s.name), sorted(test, key=lambda s: s.name))
+        samples = {
+            path: Sample(path, path.relative_to(base).as_posix(), "good") for path in everything
+        }
+        normal = [samples[path] for path, _ in roles["normal"]]
+        kept, skipped = without_broken(normal, self.broken)
+        places = {samples[path]: place for path, place in roles["normal"]}
+        train, test = (kept, [samples[path] for path, _ in roles["normal_test"]])
+        if self.holds_out:
+            train, test = self._hold_out({sample: places[sample] for sample in kept})
+        abnormal = [path for path, _ in roles["abnormal"]]
+        masks = match_masks(self._folders("masks")[0], abnormal) if self.masks else {}
+        test += [
+            Sample(path, samples[path].name, path.parent.name, masks.get(path)) for path in abnormal
+        ]
+        train, test = (sorted(part, key=lambda sample: sample.name) for part in (train, test))
+        return Split(train, test, skipped)
 
-    def check(self) -> list[dict[str, Any]]:
+    def check(self, geometry: Geometry) -> list[dict[str, Any]]:
         """One row, see ``survey``."""
-        return [survey(category, self.load, self._oddities()) for category in self.names()]
+        return [
+            survey(category, self.load, geometry, lambda _: self._oddities())
+            for category in self.names()
+        ]
 
     def _folders(self, setting: str) -> list[Path]:
         chosen = getattr(self, setting)
@@ -98,95 +116,75 @@ class Folder:
         for folder in folders:
             if not folder.is_dir():
                 raise DataError(
-                    f"dataset.{setting}: the folder {folder} does not exist; "
+                    f"dataset.{setting}: the folder {shown(folder)} does not exist; "
                     "relative ones start at dataset.root"
                 )
         return folders
 
-    def _images(self, setting: str) -> list[Path]:
-        """All images below the folders of a setting but those below the folder of masks."""
+    def _images(self, setting: str) -> list[tuple[Path, Path]]:
+        """All images below the folders of a setting, each with the folder that was given.
+
+        Those below the folder of masks are left out.
+        """
         masks = self._folders("masks")
-        images = []
+        images: list[tuple[Path, Path]] = []
         for folder in self._folders(setting):
-            found = [
-                p
-                for p in _files(folder)
-                if is_image(p) and not any(p.is_relative_to(m) for m in masks)
-            ]
+            files = [p for p in files_below(folder) if not any(p.is_relative_to(m) for m in masks)]
+            found = [path for path in files if is_image(path)]
             if not found:
-                raise DataError(f"dataset.{setting}: {folder} holds no images")
-            images += found
+                raise DataError(f"dataset.{setting}: {shown(folder)} {no_images(files)}")
+            if setting != "abnormal" and not self.subfolders:
+                _require_one_folder(setting, folder, found)
+            images += [(path, folder) for path in found]
         if setting == "abnormal" and (
-            odd := next((p for p in images if p.parent.name == "good"), None)
+            odd := next((p for p, _ in images if p.parent.name == "good"), None)
         ):
             raise DataError(
-                f"dataset.abnormal: {odd} lies in a folder called good; "
+                f"dataset.abnormal: {shown(odd)} lies in a folder called good; "
                 "give that as dataset.normal_test"
             )
         return images
 
-    def _hold_out(self, normal: list[Path]) -> tuple[list[Path], list[Path]]:
+    def _hold_out(self, normal: dict[Sample, Path]) -> tuple[list[Sample], list[Sample]]:
         """Images to train on and to test on.
 
         They are ordered by a hash of their names, so that a new image moves few others.
         """
-        [folder] = self._folders("normal")
         if len(normal) < 2:
-            raise DataError(f"dataset.normal: {folder} holds 1 image; 2 are needed to hold one out")
+            [folder] = normal.values()
+            raise DataError(
+                f"dataset.normal: {shown(folder)} holds 1 image; 2 are needed to hold one out"
+            )
         shuffled = sorted(
-            normal, key=lambda path: digest([self.seed, path.relative_to(folder).as_posix()])
+            normal, key=lambda s: digest([self.seed, s.path.relative_to(normal[s]).as_posix()])
         )
         held = min(max(1, round(self.holdout * len(normal))), len(normal) - 1)
         return shuffled[held:], shuffled[:held]
 
-    def _match_masks(self, abnormal: Sequence[Path]) -> dict[Path, Path]:
-        found = self._mask_files()
-        owners: dict[Path, Path] = {}
-        for image in abnormal:
-            kind, stems = image.parent.name, (image.stem, f"{image.stem}_mask")
-            candidates = [m for stem in stems for m in found[kind, stem]]
-            candidates = candidates or [m for stem in stems for m in found["", stem]]
-            if len(candidates) != 1:
-                state = "has no mask"
-                if candidates:
-                    first, second = candidates[:2]
-                    state = f"has {len(candidates)} masks, {first} and {second.name}"
-                raise DataError(
-                    f"dataset.masks: {image} {state}; one is needed, as {kind}/{image.stem}.png or "
-                    f"{image.stem}_mask.png in {self._folders('masks')[0]}"
-                )
-            [mask] = candidates
-            if mask in owners:
-                raise DataError(
-                    f"dataset.masks: {mask} fits {owners[mask]} and {image}; put masks into "
-                    "subfolders named like the defect types"
-                )
-            owners[mask] = image
-        return {image: mask for mask, image in owners.items()}
-
-    def _mask_files(self) -> defaultdict[tuple[str, str], list[Path]]:
-        """Masks by subfolder ("" for none) and stem."""
-        found = defaultdict(list)
+    def _oddities(self) -> list[str]:
+        """What is not used: files that are no images, and masks without an image."""
+        folders = [folder for setting in SETTINGS for folder in self._folders(setting)]
+        files = {path for folder in folders for path in files_below(folder)}
+        found = [f"{shown(path)}: not an image" for path in sorted(files) if not is_image(path)]
+        images = [path for path, _ in self._images("abnormal")]
         for folder in self._folders("masks"):
-            for path in filter(is_image, _files(folder)):
-                found["" if path.parent == folder else path.parent.name, path.stem].append(path)
+            found += [
+                f"{shown(path)}: a mask without its image" for path in unused_masks(folder, images)
+            ]
         return found
 
-    def _oddities(self) -> list[str]:
-        files = {
-            p for setting in SETTINGS for folder in self._folders(setting) for p in _files(folder)
-        }
-        stems = {path.stem for folder in self._folders("abnormal") for path in _files(folder)}
-        masks = [path for found in self._mask_files().values() for path in found]
-        unused = [m for m in masks if not {m.stem, m.stem.removesuffix("_mask")} & stems]
-        return [
-            *(f"{path}: not an image" for path in sorted(files) if not is_image(path)),
-            *(f"{path}: a mask without its image" for path in sorted(unused)),
-        ]
 
-
-def _files(folder: Path) -> list[Path]:
-    """All files below a folder, without hidden ones."""
-    return [
-        file for path in visible(folder) for file in (_files(path) if path.is_dir() else [path])
-    ]
+def _require_one_folder(setting: str, folder: Path, images: list[Path]) -> None:
+    """Refuse normal images of several folders, unless the user says that all of them are meant."""
+    counts = Counter(path.parent for path in images)
+    if len(counts) == 1:
+        return
+    held = some(
+        f"{place.relative_to(folder).as_posix()} ({count})" for place, count in counts.items()
+    )
+    example = next(place for place in counts if place != folder)
+    raise DataError(
+        f"dataset.{setting}: {shown(folder)} has images in {len(counts)} folders: {held}; name "
+        f"those that are normal, such as dataset.{setting}=[{shown(example)}], or take all of them "
+        "by dataset.subfolders=true"
+    )

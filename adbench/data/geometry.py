@@ -3,6 +3,7 @@
 Resize and crop are those of torchvision's transforms on PIL images, bit for bit.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,9 +13,11 @@ from pydantic.dataclasses import dataclass
 
 from adbench.data.images import Size
 from adbench.errors import AdbenchError
-from adbench.system.settings import STRICT
+from adbench.system.settings import STRICT, When
 
 Pixels = Annotated[int, Field(ge=1)]
+STRIDE = 32
+"""Pixels. Sides that are multiples of it fit convolutional networks and most transformers."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 
@@ -24,7 +27,7 @@ class Geometry:
 
     resize: Pixels | tuple[Pixels, Pixels] | None = 256
     """Pixels. One number: the length of the shorter side, keeping the aspect; [height, width]:
-    exactly that size; null: images stay as they are."""
+    exactly that size; null: as ``area`` says."""
     crop: Pixels | tuple[Pixels, Pixels] | None = 224
     """Pixels of the centre crop after resizing: one number for a square, or [height, width]; null:
     none."""
@@ -38,6 +41,15 @@ class Geometry:
     evaluate_at: Literal["input", "original"] = "input"
     """Where pixel metrics compare map and mask: at the network's input size, or in the original
     pixels of the crop."""
+    area: Annotated[Pixels | None, When("keeps_area")] = None
+    """Pixels. Side of the square whose area an image is brought to. The image keeps its aspect as
+    far as sides in steps of 32 pixels, the stride of most networks, allow; null: images stay as
+    they are. Read where ``resize`` is null."""
+
+    @property
+    def keeps_area(self) -> bool:
+        """``resize`` is null and an area is given."""
+        return self.resize is None and self.area is not None
 
     @property
     def size(self) -> Size | None:
@@ -50,13 +62,15 @@ class Geometry:
         """The settings on which the images depend; the others concern masks and metrics alone."""
         edges = {"resize": self.resize, "crop": self.crop}
         plain = {name: list(e) if isinstance(e, tuple) else e for name, e in edges.items()}
-        return {**plain, "interpolation": self.interpolation}
+        area = {"area": self.area} if self.keeps_area else {}
+        return {**plain, **area, "interpolation": self.interpolation}
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """An (h, w, 3) uint8 image resized and cropped to (H, W, 3) uint8.
 
         Raises:
-            AdbenchError: The crop is larger than the resized image.
+            AdbenchError: The crop is larger than the resized image, or the resized image is larger
+                than Pillow holds safely.
         """
         return np.array(self._apply(Image.fromarray(image), self.interpolation))
 
@@ -90,6 +104,16 @@ class Geometry:
         picture = Image.fromarray(anomaly_map.astype(np.float32))
         return np.array(picture.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box=box))
 
+    def left_out(self, size: Size) -> float:
+        """The share of the area of an image of (h, w) that the crop leaves out, from 0 to 1.
+
+        Raises:
+            AdbenchError: The image cannot be brought to the network's size.
+        """
+        self._corner(size)  # refuses a crop that does not fit
+        resized, crop = self._resized(size), self.size_of(size)
+        return 1 - crop[0] * crop[1] / (resized[0] * resized[1])
+
     def mask_original(self, mask: np.ndarray) -> np.ndarray:
         """The part of an (h, w) mask whose pixels lie wholly inside the crop, untouched."""
         y0, x0, y1, x1 = self._region((mask.shape[0], mask.shape[1]))
@@ -103,11 +127,27 @@ class Geometry:
         return resized.crop((left, top, left + width, top + height))
 
     def _resized(self, size: Size) -> Size:
-        if not isinstance(self.resize, int):
-            return self.resize or size
-        shorter = min(size)
-        # torchvision truncates the longer side.
-        height, width = (int(self.resize * side / shorter) for side in size)
+        height, width = self._wanted(size)
+        if height * width > (Image.MAX_IMAGE_PIXELS or np.inf):
+            raise AdbenchError(
+                f"the geometry resizes an image of {size[0]}x{size[1]} to {height}x{width} (height "
+                f"x width), more than the {Image.MAX_IMAGE_PIXELS:,} pixels that are safe to hold; "
+                "leave the image out, or give both sides, such as geometry.resize=[256,256]"
+            )
+        return height, width
+
+    def _wanted(self, size: Size) -> Size:
+        if isinstance(self.resize, tuple):
+            return self.resize
+        if self.resize is not None:
+            shorter = min(size)
+            # torchvision truncates the longer side.
+            height, width = (int(self.resize * side / shorter) for side in size)
+        elif self.area is not None:
+            scale = self.area / math.sqrt(size[0] * size[1])
+            height, width = (max(1, round(side * scale / STRIDE)) * STRIDE for side in size)
+        else:
+            height, width = size
         return height, width
 
     def size_of(self, size: Size) -> Size:

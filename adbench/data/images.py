@@ -1,30 +1,37 @@
 """Image and mask files to arrays, with every damaged file named."""
 
 import struct
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
+from adbench.data.listing import LEAVE_OUT, open_file, shown
 from adbench.errors import DataError
 
 Size = tuple[int, int]
 """Height and width in pixels."""
 
-# What Pillow's readers raise on damaged files. Damaged metadata is a UserWarning, which is raised
-# where warnings are errors.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    UserWarning,
-)
-_ORIENTATION = 0x0112  # of EXIF; above 4, height and width are exchanged
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may take a file for, whatever its name. Its reader of EPS starts another program."""
+_LOSSY = ("JPEG", "MPO")  # Pillow calls a JPEG with several pictures MPO
+_ORIENTATION = 0x0112  # of EXIF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture of each orientation is brought upright; from 5 on, its sides are exchanged."""
+_PNG_SIGNATURE = 8  # bytes
+_XMP = b"XML:com.adobe.xmp\0"  # the keyword of metadata in XML
 # Pillow before 11 opens a 16-bit grey PNG as "I".
 _SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -33,47 +40,48 @@ def read_image(path: Path) -> np.ndarray:
     """The picture in a file as it is meant to be seen: (h, w, 3) uint8 RGB.
 
     Grey is repeated over the three channels. 16-bit grey is divided by 257, so that 65535 becomes
-    255. Palettes are resolved, an EXIF orientation is applied, and of several frames the first is
-    taken. An alpha channel is dropped and the colours stay as they are stored, which is what
-    ``convert("RGB")`` of Pillow gives.
+    255. Palettes are resolved, an EXIF orientation is applied where it is one of the eight, and of
+    several frames the first is taken. An alpha channel is dropped and the colours stay as they are
+    stored, which is what ``convert("RGB")`` of Pillow gives.
 
     Raises:
-        DataError: The file is missing, empty, truncated, no image, or larger than Pillow decodes
-            safely. The message names the file and the cause.
+        DataError: The file is missing, no regular file, empty, truncated, no image, or larger than
+            Pillow decodes safely. The message names the file and the cause.
+    """
+    return _rgb(_decode(path), path)
+
+
+def inspect_image(path: Path) -> tuple[Size, str]:
+    """Size and Pillow's mode (``RGB``, ``L``, ``I;16`` ...) of an image that ``read_image`` reads.
+
+    Raises:
+        DataError: As ``read_image`` does.
     """
     image = _decode(path)
-    if image.mode in _SIXTEEN_BIT:
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise DataError(
-                f"{path}: grey values from {grey.min()} to {grey.max()} exceed 16 bits; "
-                "save 8 or 16 bits"
-            )
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise DataError(
-            f"{path}: floating-point pixels have no agreed white; save it with 8 or 16 bits"
-        )
-    return np.array(_coloured(image))
+    height, width, _ = _rgb(image, path).shape
+    return (height, width), image.mode
 
 
 def image_size(path: Path) -> Size:
-    """Height and width of the picture as ``read_image`` gives it, from the header of the file.
+    """Height and width of the picture as ``read_image`` gives it.
+
+    They are read from the header of the file. Its pixels are decoded only where Pillow tells the
+    orientation in no other way.
 
     Raises:
         DataError: The file is missing or has no header of an image.
     """
-    try:
-        with Image.open(path) as image:
-            if image.format == "TIFF":  # Pillow turns it while it decodes
-                image.load()
-            # A PNG may name its orientation behind its pixels. To see that, it would have to be
-            # decoded, so an orientation at that place is not looked for.
-            has_exif = image.format != "PNG" or "exif" in image.info
-            turned = has_exif and image.getexif().get(_ORIENTATION, 1) > 4
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except _BROKEN as error:
-        raise DataError(f"{path}: {_cause(path, error)}") from error
+    with _opened(path) as image:
+        if isinstance(image, PngImageFile) and image.fp and _tells_later(image.fp):
+            image = _upright(image)
+            return image.height, image.width
+        turned = _orientation(image) >= 5
+        if (
+            turned and image.format == "TIFF"
+        ):  # some versions of Pillow have turned the size already
+            image = _upright(image)
+            return image.height, image.width
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def read_mask(path: Path, size: Size) -> np.ndarray:
@@ -90,53 +98,109 @@ def read_mask(path: Path, size: Size) -> np.ndarray:
     image = _decode(path)
     if (image.height, image.width) != size:
         raise DataError(
-            f"{path}: the mask has {image.height}x{image.width} pixels but its image "
+            f"{shown(path)}: the mask has {image.height}x{image.width} pixels but its image "
             f"{size[0]}x{size[1]} (height x width)"
         )
-    if image.format == "JPEG":
+    if image.format in _LOSSY:
         raise DataError(
-            f"{path}: a JPEG mask has values near 0 where it was 0; save the mask as PNG"
+            f"{shown(path)}: a JPEG mask has values near 0 where it was 0; save the mask as PNG"
         )
     single = image.mode in ("1", "L", "F", *_SIXTEEN_BIT)
     values = np.asarray(image if single else _coloured(image))
     return np.asarray(np.atleast_3d(values).any(axis=2))
 
 
-def inspect_image(path: Path) -> tuple[Size, str]:
-    """Size and Pillow's mode (``RGB``, ``L``, ``I;16`` ...) of an image that decodes to its end.
-
-    Raises:
-        DataError: It does not.
-    """
-    image = _decode(path)
-    return (image.height, image.width), image.mode
-
-
 def _decode(path: Path) -> Image.Image:
+    """The picture of a file, upright, with the format of the file."""
+    with _opened(path) as image:
+        return _upright(image)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image whose header was read; whatever is raised while it is used names the file."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):
                 raise Image.DecompressionBombError(f"{image.width}x{image.height}")
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
+            yield image
+    except DataError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            f"{path}: more than the {Image.MAX_IMAGE_PIXELS:,} pixels that are safe to decode; "
-            f"scale it down ({error})"
+            f"{shown(path)}: more than the {Image.MAX_IMAGE_PIXELS:,} pixels that are safe to "
+            f"decode; scale it down ({error})"
         ) from error
-    except _BROKEN as error:
-        raise DataError(f"{path}: {_cause(path, error)}") from error
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{shown(path)}: not an image of a format that is read ({', '.join(FORMATS)}); "
+            f"{LEAVE_OUT}"
+        ) from None
+    except Exception as error:  # damaged files make Pillow's readers raise errors of every kind
+        why = str(error) or type(error).__name__
+        raise DataError(f"{shown(path)}: cannot be decoded: {why}; {LEAVE_OUT}") from error
 
 
-def _cause(path: Path, error: Exception) -> str:
-    if not path.is_file():
-        return "is a folder, not an image" if path.is_dir() else "the image file does not exist"
-    if path.stat().st_size == 0:
-        return "the image file is empty (0 bytes)"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image that Pillow knows"
-    return f"cannot be decoded: {error}"
+def _upright(image: Image.Image) -> Image.Image:
+    """The decoded picture as it is meant to be seen."""
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.format = image.format
+    return turned
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation as far as it was read, 1 to 8; 1 where it is missing or garbage."""
+    try:
+        # The method of PNG files would decode the pixels first.
+        value = Image.Image.getexif(image).get(_ORIENTATION)
+    except Exception:  # damaged metadata, of which the pixels are independent
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _tells_later(file: IO[bytes]) -> bool:
+    """Whether a PNG may tell its orientation behind its pixels."""
+    start = file.tell()
+    file.seek(_PNG_SIGNATURE)
+    pixels = found = False
+    while not found and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        pixels |= kind == b"IDAT"
+        text = pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+        content = file.read(length) if text else b""
+        found = text and _may_turn(kind, content)
+        file.seek(4 if text else length + 4, 1)  # the checksum follows
+    file.seek(start)
+    return found
+
+
+def _may_turn(kind: bytes, content: bytes) -> bool:
+    """Whether a chunk of a PNG is one of those in which Pillow finds an orientation."""
+    if kind == b"iTXt" and content.startswith(_XMP):
+        compressed = content[len(_XMP) : len(_XMP) + 1] != b"\0"
+        return compressed or b"tiff:Orientation" in content
+    return kind == b"eXIf" or content.startswith(b"Raw profile type exif")
+
+
+def _rgb(image: Image.Image, path: Path) -> np.ndarray:
+    """(h, w, 3) uint8 of a decoded picture; ``path`` is named where it cannot be had."""
+    if image.mode in _SIXTEEN_BIT:
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise DataError(
+                f"{shown(path)}: grey values from {grey.min()} to {grey.max()} exceed 16 bits; "
+                "save 8 or 16 bits"
+            )
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise DataError(
+            f"{shown(path)}: floating-point pixels have no agreed white; save it with 8 or 16 bits"
+        )
+    return np.array(_coloured(image))
 
 
 def _coloured(image: Image.Image) -> Image.Image:

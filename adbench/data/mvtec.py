@@ -13,7 +13,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from adbench.data.listing import is_image, visible
+from adbench.data.broken import Broken, without_broken
+from adbench.data.geometry import Geometry
+from adbench.data.listing import is_image, no_images, shown, some, visible
 from adbench.data.samples import Sample, Split
 from adbench.data.survey import survey
 from adbench.errors import DataError
@@ -54,6 +56,9 @@ class MVTec:
     categories: Annotated[list[str], Field(min_length=1)] | str = "all"
     """``all`` that are there in MVTec's order, one name, or a list. Other folders of the same
     layout may be named too."""
+    broken: Broken = "refuse"
+    """What is done about training images that cannot be read. refuse: the category fails; skip:
+    they are left out, which the record notes."""
 
     def names(self) -> list[str]:
         """The chosen categories.
@@ -75,7 +80,9 @@ class MVTec:
             raise DataError(_nothing(root, present))
         if others := sorted(set(present) - set(chosen)):
             log.warning(
-                "%s: ignored folders that are no category of MVTec AD: %s", root, ", ".join(others)
+                "%s: ignored folders that are no category of MVTec AD: %s",
+                shown(root),
+                some(others, most=20),
             )
         return chosen
 
@@ -83,9 +90,9 @@ class MVTec:
         """The images of one category, sorted by name, with a warning where some are missing.
 
         Raises:
-            DataError: As ``read`` does.
+            DataError: As ``read`` does, or no training image can be read.
         """
-        split = read(self._root(), category)
+        split = self._read(category)
         counts = (len(split.train), len(split.test))
         if counts != PUBLISHED.get(category, counts):
             published = PUBLISHED[category]
@@ -96,13 +103,18 @@ class MVTec:
             )
         return split
 
-    def check(self) -> list[dict[str, Any]]:
+    def check(self, geometry: Geometry) -> list[dict[str, Any]]:
         """One row per category, see ``survey``."""
         root = self._root()
         return [
-            survey(c, lambda c: read(root, c), oddities(root, c), PUBLISHED.get(c))
+            survey(c, self._read, geometry, lambda c: oddities(root, c), PUBLISHED.get(c))
             for c in self.names()
         ]
+
+    def _read(self, category: str) -> Split:
+        split = read(self._root(), category)
+        train, skipped = without_broken(split.train, self.broken)
+        return Split(train, split.test, skipped)
 
     def _root(self) -> Path:
         root = Path(self.root).expanduser().absolute()
@@ -120,42 +132,81 @@ def read(root: Path, category: str) -> Split:
     """The images of a category in MVTec's layout, sorted by name.
 
     Raises:
-        DataError: No training images, no test images, or masks that are missing; names them.
+        DataError: No training images, no test images, or an anomalous image that has not exactly
+            one mask; names them.
     """
     folder = root / category
     sound = folder / "train" / "good"
     train = [Sample(p, f"train/good/{p.name}", "good") for p in visible(sound) if is_image(p)]
-    test = [
-        _tested(folder, kind.name, path)
-        for kind in visible(folder / "test")
-        for path in visible(kind)
-        if is_image(path)
-    ]
-    for samples, place in ((train, sound), (test, folder / "test")):
-        if not samples:
-            state = "holds no images" if place.is_dir() else "does not exist"
-            raise DataError(
-                f"{place} {state}; a category has train/good, test/<defect> and "
-                "ground_truth/<defect>"
-            )
-    missing = [s.mask for s in test if s.mask is not None and not s.mask.is_file()]
-    if missing:
+    kinds = [kind for kind in visible(folder / "test") if kind.is_dir()]
+    found = [(kind, path) for kind in kinds for path in visible(kind) if is_image(path)]
+    if not train:
+        _refuse_empty(sound, visible(sound))
+    if not found:
+        _refuse_empty(folder / "test", [path for kind in kinds for path in visible(kind)])
+    anomalous = [path for kind, path in found if kind.name != "good"]
+    masks = _masks(folder, anomalous)
+    if missing := [path for path in anomalous if not masks[path]]:
+        wanted = _place(folder, missing[0]) / f"{missing[0].stem}_mask.png"
         raise DataError(
-            f"{missing[0]} is missing ({len(missing)} of {sum(s.anomalous for s in test)} masks of "
-            f"{category}); restore it, or use dataset=folder, which needs no masks"
+            f"{shown(wanted)} is missing ({len(missing)} of {len(anomalous)} masks of {category}); "
+            f"its folder holds {some(p.name for p in visible(wanted.parent)) or 'nothing'}. "
+            "Restore it, or use dataset=folder, which needs no masks"
         )
+    if several := [path for path in anomalous if len(masks[path]) > 1]:
+        raise DataError(
+            f"{shown(several[0])} has {len(masks[several[0]])} masks, "
+            f"{some(str(mask) for mask in masks[several[0]])}; leave one of them"
+        )
+    test = [
+        Sample(path, f"test/{kind.name}/{path.name}", kind.name, *masks.get(path, ()))
+        for kind, path in found
+    ]
     return Split(train, sorted(test, key=lambda s: s.name))
+
+
+def _refuse_empty(place: Path, files: list[Path]) -> None:
+    state = no_images(files) if place.is_dir() else "does not exist"
+    raise DataError(
+        f"{shown(place)} {state}; a category has train/good, test/<defect> and "
+        "ground_truth/<defect>"
+    )
+
+
+def _masks(folder: Path, anomalous: list[Path]) -> dict[Path, list[Path]]:
+    """The masks of each image: ``<stem>_mask.png``, else ``<stem>_mask`` or ``<stem>``.
+
+    These others have any suffix that is read.
+    """
+    held: dict[tuple[Path, str], list[Path]] = {}
+    for place in {_place(folder, path) for path in anomalous}:
+        for mask in filter(is_image, visible(place)):
+            held.setdefault((place, mask.stem), []).append(mask)
+    found = {}
+    for path in anomalous:
+        place = _place(folder, path)
+        named = held.get((place, f"{path.stem}_mask"), held.get((place, path.stem), []))
+        usual = [mask for mask in named if mask.name == f"{path.stem}_mask.png"]
+        found[path] = usual or named
+    return found
+
+
+def _place(folder: Path, image: Path) -> Path:
+    """Where the mask of an image lies."""
+    return folder / "ground_truth" / image.parent.name
 
 
 def oddities(root: Path, category: str) -> list[str]:
     """What does not belong to the layout, by paths inside the category; ``read`` ignores it."""
     folder = root / category
-    return [f"{path.relative_to(folder).as_posix()}: {what}" for path, what in _oddities(folder)]
+    found = _oddities(folder)
+    return [f"{shown(path.relative_to(folder).as_posix())}: {what}" for path, what in found]
 
 
 def _oddities(folder: Path) -> Iterator[tuple[Path, str]]:
     kinds = [kind for kind in visible(folder / "test") if kind.name != "good"]
-    masks = {_mask_of(folder, path) for kind in kinds for path in visible(kind) if is_image(path)}
+    images = [path for kind in kinds for path in visible(kind) if is_image(path)]
+    masks = {mask for found in _masks(folder, images).values() for mask in found}
     for part in visible(folder):
         if part.is_dir() and part.name not in PARTS:
             yield part, f"unknown folder; a category has {', '.join(PARTS)}"
@@ -174,21 +225,12 @@ def _oddities(folder: Path) -> Iterator[tuple[Path, str]]:
                     yield path, f"a mask without its image in test/{leaf.name}"
 
 
-def _tested(folder: Path, kind: str, path: Path) -> Sample:
-    mask = None if kind == "good" else _mask_of(folder, path)
-    return Sample(path, f"test/{kind}/{path.name}", kind, mask)
-
-
-def _mask_of(folder: Path, image: Path) -> Path:
-    return folder / "ground_truth" / image.parent.name / f"{image.stem}_mask.png"
-
-
 def _unknown(category: str, root: Path, present: list[str]) -> str:
     near = get_close_matches(category, {*present, *PUBLISHED} - {category}, n=1)
     guess = f" Did you mean {near[0]}?" if near else ""
     return (
-        f"dataset.categories: {root} has no folder {category!r}; "
-        f"it has {', '.join(present) or 'none'}.{guess}"
+        f"dataset.categories: {shown(root)} has no folder {category!r}; "
+        f"it has {some(present, most=20) or 'none'}.{guess}"
     )
 
 
@@ -200,6 +242,6 @@ def _nothing(root: Path, present: list[str]) -> str:
         )
     return (
         f"dataset.root: {root} holds no category of MVTec AD ({', '.join(PUBLISHED)}); it holds "
-        f"{', '.join(present) or 'no folders'}. Name folders of the same layout with "
+        f"{some(present, most=20) or 'no folders'}. Name folders of the same layout with "
         "dataset.categories=[NAME]"
     )

@@ -6,6 +6,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from adbench.data.geometry import Geometry
+from adbench.data.listing import shown
+from adbench.errors import DataError
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -30,10 +34,25 @@ class Sample:
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one category: normal ones to fit on, normal and anomalous ones to score."""
+    """The images of one category: normal ones to fit on, normal and anomalous ones to score.
+
+    Raises:
+        DataError: The name of an image is no UTF-8, so that no record could hold it.
+    """
 
     train: list[Sample]
     test: list[Sample]
+    skipped: tuple[str, ...] = ()
+    """Names of training images that were left out because they are broken."""
+
+    def __post_init__(self) -> None:
+        for sample in (*self.train, *self.test):
+            try:
+                sample.name.encode()
+            except UnicodeEncodeError:
+                raise DataError(
+                    f"{shown(sample.path)}: the name is no UTF-8; rename the file or its folder"
+                ) from None
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,10 @@ class Dataset(Protocol):
         """
         ...
 
-    def check(self) -> list[dict[str, Any]]:
-        """One row per category: its counts and the problems found, for ``adbench data check``."""
+    def check(self, geometry: Geometry) -> list[dict[str, Any]]:
+        """One row per category for ``adbench data check``, as ``adbench.data.survey`` makes it.
+
+        Args:
+            geometry: Under which the images would be run.
+        """
         ...

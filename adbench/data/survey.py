@@ -1,41 +1,64 @@
-"""What ``adbench data check`` says of a category, with every image and mask decoded to its end."""
+"""What ``adbench data check`` says of a category, with every image and mask read as a run does."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from adbench.data.content import digests
-from adbench.data.images import Size, inspect_image, read_mask
+from adbench.data.geometry import Geometry
+from adbench.data.images import Size, inspect_image
+from adbench.data.listing import shown
 from adbench.data.samples import Sample, Split
-from adbench.errors import DataError
+from adbench.data.sizes import in_words, unequal
+from adbench.data.truth import Look, left_out, look
+from adbench.errors import AdbenchError, DataError
 from adbench.system.parallel import threads
+
+
+@dataclass(frozen=True)
+class _Seen:
+    sample: Sample
+    size: Size
+    mode: str
+    look: Look
 
 
 def survey(
     category: str,
     load: Callable[[str], Split],
-    oddities: Sequence[str] = (),
+    geometry: Geometry,
+    oddities: Callable[[str], Sequence[str]] = lambda category: (),
     published: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """One row: the counts of a category and the problems found.
+    """One row: the counts of a category, the problems found, and notes about the geometry.
 
     Args:
         category: Its name.
         load: The dataset's own ``load``.
-        oddities: Problems that the dataset itself found.
+        geometry: Under which the images would be run.
+        oddities: Finds problems that only the dataset can see.
         published: Training and test images that the category is known to have.
     """
-    problems = list(oddities)
+    problems: list[str] = []
+    split = Split([], [])
     try:
+        problems += oddities(category)
         split = load(category)
     except DataError as error:
-        split = Split([], [])
         problems.append(str(error))
+    problems += [f"{name}: broken, and left out of training" for name in map(shown, split.skipped)]
     with ThreadPoolExecutor(threads()) as pool:
-        looks = list(pool.map(_look, [*split.train, *split.test]))
-    problems += [look for look in looks if isinstance(look, str)]
-    problems += _shared(split)
-    seen = [look for look in looks if not isinstance(look, str)]
+        looked = list(pool.map(lambda s: _inspect(s, geometry), [*split.train, *split.test]))
+    problems += [found for found in looked if isinstance(found, str)]
+    train, test = (
+        [found for found in part if isinstance(found, _Seen)]
+        for part in (looked[: len(split.train)], looked[len(split.train) :])
+    )
+    sizes = {seen.size for seen in (*train, *test)}
+    lost = left_out([seen.look for seen in test])
+    problems += [*filter(None, [unequal(sizes, geometry)]), *lost.blank()]
+    problems += _shared([seen.sample for seen in train], [seen.sample for seen in test])
     counts = (len(split.train), len(split.test))
     return {
         "category": category,
@@ -43,28 +66,31 @@ def survey(
         "test_normal": sum(not s.anomalous for s in split.test),
         "test_anomalous": sum(s.anomalous for s in split.test),
         "masks": sum(s.mask is not None for s in split.test),
-        "size": ", ".join(f"{h}x{w}" for h, w in sorted({size for size, _ in seen})),
-        "mode": ", ".join(sorted({mode for _, mode in seen})),
+        "size": in_words(sizes),
+        "mode": ", ".join(sorted({seen.mode for seen in (*train, *test)})),
+        "area_left_out": f"{100 * lost.area:.0f}%",
+        "marks_left_out": None if lost.marked is None else f"{100 * lost.marked:.0f}%",
         "complete": "unknown" if published is None else "yes" if counts == published else "no",
         "problems": problems,
+        "notes": lost.hidden(),
     }
 
 
-def _look(sample: Sample) -> tuple[Size, str] | str:
-    """Size and mode of an image whose mask fits, or what is wrong with either."""
+def _inspect(sample: Sample, geometry: Geometry) -> _Seen | str:
+    """An image that a run can use with its mask, or what is wrong with either."""
     try:
         size, mode = inspect_image(sample.path)
-        if sample.mask is not None and not read_mask(sample.mask, size).any():
-            return f"{sample.mask}: the mask of an anomalous image marks no pixel"
+        return _Seen(sample, size, mode, look(sample, geometry, size))
     except DataError as error:
         return str(error)
-    return size, mode
+    except AdbenchError as error:  # of the geometry, which knows no names
+        return f"{shown(sample.path)}: {error}"
 
 
-def _shared(split: Split) -> list[str]:
+def _shared(train: Sequence[Sample], test: Sequence[Sample]) -> list[str]:
     """Test images that were trained on."""
-    trained = dict(zip(digests([s.path for s in split.train]), split.train, strict=True))
-    tested = zip(digests([s.path for s in split.test]), split.test, strict=True)
+    trained = dict(zip(digests([s.path for s in train]), train, strict=True))
+    tested = zip(digests([s.path for s in test]), test, strict=True)
     return [
         f"{s.name} is the same file as {trained[d].name}: the test is not blind"
         for d, s in tested

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from adbench.evaluation.bootstrap import PixelPairs
 from adbench.evaluation.checks import OneClassError
 from adbench.evaluation.metrics import of_level
+from adbench.evaluation.pairs import PixelPairs
 from adbench.evaluation.ranks import Ranks, image_ranks
 
 
@@ -22,7 +22,7 @@ class Measured:
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a metric is None."""
     pairs: PixelPairs | None = None
-    """What pixel intervals are drawn from; None where pixels were not compared."""
+    """What pixel intervals follow from; None where pixels were not compared."""
 
     def add(
         self,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from adbench.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
 from adbench.evaluation.intervals import Difference, Interval, auroc_interval, paired_auroc
+from adbench.evaluation.jackknife import paired_pixel_auroc, pixel_auroc_interval
 from adbench.evaluation.ranks import Ranks
 
 
@@ -55,7 +55,7 @@ METRICS = (
         "image",
         Ranks.auroc,
         "area under the ROC curve of the image scores, a fraction like all metrics here",
-        Noise("DeLong", auroc_interval, paired_auroc),
+        Noise("Newcombe, with the variance of DeLong", auroc_interval, paired_auroc),
     ),
     Metric(
         "image_ap",
@@ -80,7 +80,7 @@ METRICS = (
         "pixel",
         Ranks.auroc,
         "area under the ROC curve of all test pixels",
-        Noise("bootstrap over images", bootstrap_interval, paired_bootstrap),
+        Noise("jackknife over images", pixel_auroc_interval, paired_pixel_auroc),
     ),
     Metric(
         "pixel_ap",

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adbench.evaluation.bootstrap import PixelPairs
 from adbench.evaluation.checks import check_pixels, require_both
+from adbench.evaluation.pairs import PixelPairs
 from adbench.kernels import loops
 from adbench.system.parallel import workers
 

@@ -29,6 +29,7 @@ from adbench.kernels.finite import require_finite
 from adbench.system import machine
 from adbench.system.settings import digest
 from adbench.system.stages import stage
+from adbench.system.waiting import turn
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Extractor:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 # Another job may be making the same features: wait for it and take them.
-                with FileLock(folder / "lock"):
+                with turn(FileLock(folder / "lock"), "makes features"):
                     kept |= self._kept(folder, _without(names, kept), len(images))
                     missing = _without(names, kept)
                     seconds = self._stream(images, missing, folder) if missing else None

@@ -8,7 +8,7 @@ import io
 import logging
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from adbench.system import waiting
 from adbench.system.files import write_whole
 from adbench.system.settings import digest
 
@@ -85,16 +86,11 @@ class Orders:
             yield
             return
         lock = self._locks.setdefault(path, FileLock(f"{path}.lock"))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError:
+        with ExitStack() as held:
+            with suppress(OSError):  # the folder takes no locks
+                path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(waiting.turn(lock, "selects the same patches"))
             yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _path(self, key: dict[str, Any]) -> Path | None:
         name = digest({"version": VERSION, **key})

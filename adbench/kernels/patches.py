@@ -11,19 +11,28 @@ Rule = Literal["bilinear", "nearest", "adaptive"]
 """How a coarser map is brought to a finer grid."""
 
 
-def pool(maps: Tensor, patch: int = 3, padding: bool = True) -> Tensor:
-    """Average over each patch x patch neighbourhood, (n, c, h, w) to the same shape.
+Border = bool | Literal["shrink"]
+"""What an average does beyond the border of a map: whether zeros there count into it, or shrink:
+only neighbourhoods inside the map are averaged."""
+
+
+def pool(maps: Tensor, patch: int = 3, padding: Border = True) -> Tensor:
+    """Average over each patch x patch neighbourhood.
 
     Args:
-        maps: Feature maps of one layer.
-        patch: Odd edge of the neighbourhood.
-        padding: Whether the zeros outside the map count into the average at its border.
+        maps: (n, c, h, w), feature maps of one layer.
+        patch: Odd edge of the neighbourhood; for shrink at most h and w.
+        padding: What happens at the border.
+
+    Returns:
+        (n, c, h, w), for shrink (n, c, h - patch + 1, w - patch + 1).
     """
     if patch == 1:
         return maps
-    return F.avg_pool2d(
-        _channels_last(maps), patch, stride=1, padding=patch // 2, count_include_pad=padding
-    )
+    maps = _channels_last(maps)
+    if padding == "shrink":
+        return F.avg_pool2d(maps, patch, stride=1)
+    return F.avg_pool2d(maps, patch, stride=1, padding=patch // 2, count_include_pad=padding)
 
 
 def resize(maps: Tensor, size: tuple[int, int], rule: Rule) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 
 
 def jl_dimension(n: int, eps: float, d: int | None = None) -> int:
@@ -26,7 +26,8 @@ def jl_dimension(n: int, eps: float, d: int | None = None) -> int:
         d: Dimensions that the points have; more cannot be had.
 
     Raises:
-        AdbenchError: eps outside (0, 1), or so small that it needs more than ``d`` dimensions.
+        AdbenchError: eps outside (0, 1).
+        ImpossibleError: eps so small that it needs more than ``d`` dimensions.
     """
     if not 0 < eps < 1:
         raise AdbenchError(f"eps {eps} is no distortion; use a value between 0 and 1")
@@ -38,7 +39,7 @@ def jl_dimension(n: int, eps: float, d: int | None = None) -> int:
             if least
             else "no eps asks for so few, use another projection"
         )
-        raise AdbenchError(
+        raise ImpossibleError(
             f"eps {eps} asks for {dim} dimensions for {n} points, but the points have {d}; {advice}"
         )
     return dim

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench.errors import AdbenchError
+from adbench.errors import ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels import patches, projection
 from adbench.kernels.coreset import greedy, greedy_bytes, official_start, random_order
@@ -81,8 +81,8 @@ class Coreset:
             (size,) int64 rows, first pick first.
 
         Raises:
-            AdbenchError: ``eps`` needs more dimensions than a patch has, or features are not
-                finite.
+            ImpossibleError: ``eps`` needs more dimensions than a patch has.
+            AdbenchError: Features are not finite.
         """
         count = embedding.count(normal)
         if self.sampler == "random":
@@ -108,7 +108,7 @@ class Coreset:
         """(m,) int64 rows that a bank keeps: int(n * ratio) of the order, or all n in theirs.
 
         Raises:
-            AdbenchError: The ratio keeps no patch, or as ``order``.
+            ImpossibleError: The ratio keeps no patch; and as ``order``.
         """
         count = embedding.count(normal)
         size = bank_size(ratio, count)
@@ -178,10 +178,10 @@ def bank_size(ratio: float, count: int) -> int:
     """How many of ``count`` patches a bank keeps: int(count * ratio).
 
     Raises:
-        AdbenchError: The bank would keep no patch.
+        ImpossibleError: The bank would keep no patch.
     """
     size = int(count * ratio)
     if size == 0:
         least = math.ceil(1e6 / count) / 1e6
-        raise AdbenchError(f"ratio {ratio:g} keeps 0 of {count} patches; use at least {least:g}")
+        raise ImpossibleError(f"ratio {ratio:g} keeps 0 of {count} patches; use at least {least:g}")
     return size

@@ -13,6 +13,7 @@ With the Gram matrix F F^T = U diag(mu) U^T the score is a weighted sum of squar
 so a fit keeps d axes however large n is, and one pass over the test images serves every lambda.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -36,6 +37,8 @@ from adbench.system.parallel import workers
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
+NOTHING = 0.01
+"""A lambda below this share of every eigenvalue scales all scores alike, up to about that share."""
 GRAM_BLOCK = 32 * 2**20
 """Bytes of training patches in float64 at a time."""
 
@@ -126,8 +129,7 @@ class CRD:
         self.axes_ = torch.from_numpy(axes.astype(np.float32))
         self.mean_ = torch.from_numpy(mean.astype(np.float32))
         self.offset_ = torch.from_numpy((mean @ axes).astype(np.float32))
-        channels = self.embedding.channels(normal)
-        self.shapes_ = [(c, *m.shape[-2:]) for c, m in zip(channels, normal.maps, strict=True)]
+        self.shapes_ = [tuple(m.shape[1:]) for m in self.embedding.layers(normal[:1])]
         self.source_ = normal.source
         return self
 
@@ -161,6 +163,18 @@ class CRD:
                         scores[j, i] = stacked.product(squares, weight) + rest
         scores = scores.reshape(len(variants), len(test), h, w)
         return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+
+    @property
+    def notes_(self) -> list[str]:
+        """For the record: that lambda is too far below every eigenvalue to change anything."""
+        ridge, least = self._ridge(), float(self.eigenvalues_[0])
+        if ridge >= NOTHING * least:
+            return []
+        percent = 10 ** math.ceil(math.log10(100 * ridge / least))  # alike for most categories
+        return [
+            f"lambda {ridge:.3g} is at most {percent:g}% of the smallest eigenvalue of F F^T, so a "
+            "smaller one ranks all patches the same; lambda_mode=trace scales it to the data"
+        ]
 
     def selection(self) -> dict[str, Any] | None:
         """What the order of the coreset's picks follows from beside the features."""
@@ -218,11 +232,15 @@ class CRD:
             y = y / stacked.lengths(y)
         return y.T @ y, y.sum(0), len(y)
 
-    def _weights(self) -> Tensor:
-        """(d,) float64, descending from at most 1: (lambda / (mu_i + lambda))^2 in equation 3.8."""
+    def _ridge(self) -> float:
+        """Lambda in the unit of the eigenvalues."""
         mean = float(self.eigenvalues_.mean())
         unit = {"absolute": 1.0, "per_sample": float(self.count_), "trace": mean}
-        ridge = self.lambda_ * unit[self.lambda_mode]
+        return self.lambda_ * unit[self.lambda_mode]
+
+    def _weights(self) -> Tensor:
+        """(d,) float64, descending from at most 1: (lambda / (mu_i + lambda))^2 in equation 3.8."""
+        ridge = self._ridge()
         shrink = ridge / (self.eigenvalues_ + ridge)
         return shrink**2 if self.measure == "residual" else shrink
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench.errors import AdbenchError
+from adbench.errors import ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels import patches
 from adbench.kernels.finite import require_finite
@@ -34,9 +34,10 @@ class PatchEmbedding:
     patchcore-inspection pools out of its unfolded patches; see ``official_embedding``."""
     patch: Annotated[int, Field(ge=1)] = 3
     """Edge of the neighbourhood that is averaged; odd, 1 for none."""
-    pool_padding: Annotated[bool, When("pools")] = True
+    pool_padding: Annotated[patches.Border, When("pools")] = True
     """Whether zeros beyond the border of the map count into the average, as they do in anomalib and
-    in the average pooling of torch."""
+    in the average pooling of torch. ``shrink`` averages neighbourhoods inside the map alone, and
+    brings what is left, smaller by patch - 1, to the size of the finest map (ind_knn_ad)."""
     upsample: Literal["bilinear", "nearest", "adaptive"] = "bilinear"
     """How deeper layers reach the size of the finest; the PatchCore-CLIP report averages
     adaptively."""
@@ -53,13 +54,15 @@ class PatchEmbedding:
         return self.kind == "concat" and self.patch > 1
 
     def layers(self, features: Features) -> list[Tensor]:
-        """(n, c, h, w) averaged layers, finest first, each at its own resolution.
+        """(n, c, h, w) averaged layers, finest first, each at its own resolution or the finest.
 
         Raises:
-            AdbenchError: Features for which the kind is not defined.
+            ImpossibleError: Features for which the kind or the patch is not defined.
         """
         if self.kind == "official":
             return official_embedding(features.maps, self.patch)
+        if self.pool_padding == "shrink":
+            return self._shrunk(features)
         return [patches.pool(m, self.patch, self.pool_padding) for m in features.maps]
 
     def channels(self, features: Features) -> list[int]:
@@ -75,7 +78,7 @@ class PatchEmbedding:
         """(n h w, d) float32 patches of all images.
 
         Raises:
-            AdbenchError: Features that are not finite, or for which the kind is not defined.
+            AdbenchError: Features that are not finite, or as ``layers``.
         """
         embedded = patches.rows(patches.stack(self.layers(features), self.upsample))
         require_finite(embedded, "patch features")
@@ -100,6 +103,16 @@ class PatchEmbedding:
             first += len(embedded)
         return chosen
 
+    def _shrunk(self, features: Features) -> list[Tensor]:
+        smallest = min(edge for m in features.maps for edge in m.shape[-2:])
+        if smallest < self.patch:
+            raise ImpossibleError(
+                f"embedding.pool_padding=shrink: a map has only {smallest} positions along a side, "
+                f"and a neighbourhood has {self.patch}; set it to true or false"
+            )
+        pooled = [patches.pool(m, self.patch, "shrink") for m in features.maps]
+        return [patches.resize(m, features.grid, self.upsample) for m in pooled]
+
 
 def official_embedding(maps: list[Tensor], patch: int = 3) -> list[Tensor]:
     """The embedding of patchcore-inspection in its exact, cheap form.
@@ -118,11 +131,11 @@ def official_embedding(maps: list[Tensor], patch: int = 3) -> list[Tensor]:
         (n, 512, h, w) and (n, 512, h', w').
 
     Raises:
-        AdbenchError: Other channels or another patch.
+        ImpossibleError: Other channels or another patch.
     """
     channels = tuple(int(m.shape[1]) for m in maps)
     if channels != (512, 1024) or patch != 3:
-        raise AdbenchError(
+        raise ImpossibleError(
             "embedding.kind=official is defined for layers of (512, 1024) channels and patch 3, "
             f"got {channels} and {patch}; use embedding.kind=concat"
         )

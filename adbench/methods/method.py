@@ -136,9 +136,14 @@ class HasRivals(Protocol):
         ...
 
 
-def require_fitted(method: object, test: Features) -> None:
+def require_fitted(method: Any, test: Features) -> None:
     """Raise unless ``method`` was fitted, and on features of the same source as ``test``."""
     fitted: str | None = getattr(method, "source_", None)
+    if fitted is None and state_of(method):
+        raise NotFittedError(
+            f"{type(method).__name__} has learned something but has no source_: its fit did not "
+            "end, or does not set self.source_ = normal.source"
+        )
     if fitted is None:
         raise NotFittedError(
             f"{type(method).__name__}.score was called before fit; call fit(normal features) first"

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels.neighbors import Neighbors
 from adbench.methods.anomaly_map import AnomalyMap
@@ -59,7 +59,7 @@ class PatchCore:
     """Image score. none: s* (patchcore-inspection). paper: s. scaled: s with its exponents divided
     by sqrt(d) (ind_knn_ad)."""
     b: Annotated[int, Field(ge=1), When("reweights")] = 9
-    """Size of N_b(m*): 9 in anomalib, 3 in ind_knn_ad, k in the PatchCore-CLIP report."""
+    """Size of N_b(m*): 9 in anomalib, 2 in ind_knn_ad, k in the PatchCore-CLIP report."""
     include_self: Annotated[bool, When("reweights")] = True
     """Whether m* itself is among the b; ind_knn_ad leaves it out."""
     distance: Literal["root", "squared"] = "root"
@@ -100,8 +100,9 @@ class PatchCore:
             order: First picks that are known from an earlier fit.
 
         Raises:
-            AdbenchError: There is no image, the ratio keeps no patch, the selection needs more
-                dimensions than there are, or features are not finite.
+            ImpossibleError: The ratio keeps no patch, or the selection needs more dimensions than
+                there are.
+            AdbenchError: There is no image, or features are not finite.
         """
         forget(self, "index")
         if not len(normal):
@@ -146,7 +147,7 @@ class PatchCore:
         """``score`` of copies with other score settings or smaller banks, from one search.
 
         Raises:
-            AdbenchError: A variant that needs more neighbours than its bank has.
+            ImpossibleError: A variant that needs more neighbours than its bank has.
         """
         require_fitted(self, test)
         for variant in variants:
@@ -192,13 +193,14 @@ class PatchCore:
     def _require_neighbours(self) -> None:
         size, needed = len(self.bank_), self.b + int(not self.include_self)
         if self.map_k > size:
-            raise AdbenchError(
-                f"map_k {self.map_k} is larger than the bank of {size} patches; lower it, which is "
-                "method.k in most presets, or raise method.ratio"
+            raise ImpossibleError(
+                f"PatchCore: map_k {self.map_k} is larger than the bank of {size} patches; lower "
+                "it, which is method.k in most presets, or raise method.ratio"
             )
         if self.reweights and needed > size:
-            raise AdbenchError(
-                f"re-weighting over b={self.b} neighbours needs a bank larger than {size} patches"
+            raise ImpossibleError(
+                f"PatchCore: re-weighting over b={self.b} neighbours needs a bank larger than "
+                f"{size} patches; lower method.b or raise method.ratio"
             )
 
     def _scores(

@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels import patches
 from adbench.kernels.finite import require_finite
@@ -203,8 +203,8 @@ class SPADE:
         least = min(h * w if self.gallery == "all_positions" else 1 for _, h, w in shapes)
         positions = min(self.k, images) * least
         if self.kappa > positions:
-            raise AdbenchError(
-                f"kappa {self.kappa} is larger than the gallery of {positions} positions; "
+            raise ImpossibleError(
+                f"SPADE: kappa {self.kappa} is larger than the gallery of {positions} positions; "
                 "lower it or raise k"
             )
 

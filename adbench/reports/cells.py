@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Literal
 
 from adbench.evaluation.intervals import Difference, Interval, Spread, mean_difference, mean_std
-from adbench.reports.matching import Source
+from adbench.reports.bands import Kind, band, judged
+from adbench.reports.completeness import lacking
+from adbench.reports.matching import IMPOSSIBLE, Source
 from adbench.reports.measures import MEASURES
-from adbench.reports.printed import Numbers
+from adbench.reports.printed import AVERAGE, Numbers
 from adbench.reports.repeats import random_weights, seed
 from adbench.reports.spec import Row
+from adbench.results.records import Record
 
 MEAN = "mean"
-BAND, HARD_BAND, MEAN_BAND = 1.0, 3.0, 0.4
-"""Points that a reproduction may differ by: in a category, in one that varies most, in a mean."""
-HARD = frozenset({"pill", "screw", "grid", "toothbrush", "zipper"})
-UNTRAINED = "not shown: the weights are random"
+Verdict = Literal[
+    Kind, "not comparable", "incomplete", "nothing printed", "quoted", "not possible", "not run"
+]
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,24 @@ class Cell:
     category: str
     """A category, or ``mean``."""
     measured: Spread | None
-    """Over seeds; None where there is no record."""
+    """Over seeds; None where there is no number."""
     interval: Interval | None
     """Of the measured number, for the draw of test images."""
-    categories: int
-    """How many were measured: of a mean, those that it is over."""
+    members: tuple[str, ...]
+    """The categories that were measured: of a mean, those that it is over."""
+    images: int
+    """Test images of these categories."""
     published: float | None
     """The printed number; of a mean over fewer categories than printed, that of their printed
     numbers where known."""
-    verdict: str = ""
+    verdict: Verdict = "not run"
+    reason: str = ""
+    """Why there is no number, or why it is not set against the printed one."""
+
+    @property
+    def categories(self) -> int:
+        """How many categories were measured."""
+        return len(self.members)
 
     @property
     def difference(self) -> float | None:
@@ -43,6 +55,25 @@ class Cell:
         if self.measured is None or self.published is None:
             return None
         return self.measured.mean - self.published
+
+    @property
+    def compared(self) -> bool:
+        """Whether the measured number was set against the printed one."""
+        return self.verdict in ("within", "inconclusive", "outside")
+
+    @property
+    def band(self) -> float | None:
+        """Points that it may differ by, where it is compared."""
+        return band(self.members) if self.compared else None
+
+    @property
+    def words(self) -> str:
+        """The verdict as it stands in tables."""
+        if self.verdict == "inconclusive":
+            return (
+                f"inconclusive: outside ±{self.band:.2g}, within the noise of {self.images} images"
+            )
+        return f"{self.verdict} ±{self.band:.2g}" if self.compared else self.verdict
 
 
 def filled(
@@ -52,20 +83,25 @@ def filled(
     own: Source,
     rival: Source,
     numbers: Numbers,
+    total: int,
+    whole: bool = True,
 ) -> list[Cell]:
     """The cells of a row: one per category, then their mean.
 
     Args:
         row: The row.
         metric: The column.
-        categories: Those that the printed mean is over.
+        categories: Those to show.
         own: The records of the row.
         rival: Those of the row that it is compared with.
         numbers: The printed numbers of the row.
+        total: How many categories the printed mean is over.
+        whole: Whether the printed numbers are of all images of each category.
     """
     cells = [_cell(row.label, metric, c, own, rival, numbers) for c in categories]
-    every = [*cells, _mean(cells, own, rival, numbers)]
-    return [replace(c, verdict=_verdict(c, row, own, numbers, len(categories))) for c in every]
+    every = [*cells, _mean(cells, own, rival, numbers, total)]
+    judge = _Judge(row, own, numbers, total, whole)
+    return [judge(c) for c in every]
 
 
 def _values(metric: str, category: str, own: Source, rival: Source) -> dict[int, float]:
@@ -83,31 +119,30 @@ def _values(metric: str, category: str, own: Source, rival: Source) -> dict[int,
 def _cell(
     row: str, metric: str, category: str, own: Source, rival: Source, numbers: Numbers
 ) -> Cell:
-    values = _values(metric, category, own, rival)
-    intervals = [
-        i
-        for r in own.found.get(category, [])
-        if values and (i := r.intervals.get(metric)) is not None
-    ]
+    values, records = _values(metric, category, own, rival), own.found.get(category, [])
+    found = [r.intervals.get(metric) for r in records] if values else []
+    intervals = [interval for interval in found if interval is not None]
     interval = None
     if intervals:
         interval = Interval(*(100 * fmean(ends) for ends in zip(*intervals, strict=True)))
     measured = mean_std(list(values.values())) if values else None
     published = numbers.get((metric, category))
-    return Cell(row, metric, category, measured, interval, int(bool(values)), published)
+    members = (category,) if values else ()
+    images = records[0].counts["test"] if values else 0
+    return Cell(row, metric, category, measured, interval, members, images, published)
 
 
-def _mean(cells: list[Cell], own: Source, rival: Source, numbers: Numbers) -> Cell:
+def _mean(cells: list[Cell], own: Source, rival: Source, numbers: Numbers, total: int) -> Cell:
     """The mean over the categories that were measured."""
     row, metric = cells[0].row, cells[0].metric
     present = [c for c in cells if c.measured]
     same = [c.published for c in present or cells if c.published is not None]
-    published = numbers.get((metric, "average"))
-    partly = published is None or 0 < len(present) < len(cells)
+    published = numbers.get((metric, AVERAGE))
+    partly = published is None or len(cells) < total or 0 < len(present) < len(cells)
     if same and partly and len(same) == len(present or cells):
         published = fmean(same)
     if not present:
-        return Cell(row, metric, MEAN, None, None, 0, published)
+        return Cell(row, metric, MEAN, None, None, (), 0, published)
     by_category = [_values(metric, c.category, own, rival) for c in present]
     mean, std, n = fmean(fmean(values.values()) for values in by_category), None, 1
     if len({tuple(values) for values in by_category}) == 1:  # the same seeds everywhere
@@ -119,29 +154,62 @@ def _mean(cells: list[Cell], own: Source, rival: Source, numbers: Numbers) -> Ce
         shares = [Difference(v / 100, low / 100, high / 100, 1.0) for v, low, high in ends]
         whole = mean_difference(shares)
         interval = Interval(100 * whole.low, 100 * whole.high)
-    return Cell(row, metric, MEAN, Spread(mean, std, n), interval, len(present), published)
+    members, images = tuple(c.category for c in present), sum(c.images for c in present)
+    spread = Spread(mean, std, n)
+    return Cell(row, metric, MEAN, spread, interval, members, images, published)
 
 
-def _verdict(cell: Cell, row: Row, own: Source, numbers: Numbers, total: int) -> str:
-    if row.quoted:
-        return f"quoted: {row.quoted}"
-    if cell.measured is None:
-        untrained = any(random_weights(r) for repeats in own.found.values() for r in repeats)
-        return UNTRAINED if untrained and MEASURES[cell.metric].accuracy else own.absent
-    if cell.difference is None:
-        return "no printed number"
-    if own.mark:
-        return f"not comparable because measured with {own.mark}"
-    if not MEASURES[cell.metric].accuracy:
-        return "not comparable because the printed one is of another machine and other code"
-    where = ""
-    if cell.category == MEAN and cell.categories < total:
-        if not any(m == cell.metric and category != "average" for m, category in numbers):
-            return (
-                f"not comparable because only the mean over {total} categories is printed; "
-                f"{cell.categories} measured"
-            )
-        where = f" over the same {cell.categories} of {total} categories"
-    band = MEAN_BAND if cell.category == MEAN else HARD_BAND if cell.category in HARD else BAND
-    side = "within" if abs(cell.difference) <= band + 1e-9 else "outside"
-    return f"{side} ±{band:g}{where}"
+@dataclass(frozen=True)
+class _Judge:
+    """Gives the cells of a row their verdicts."""
+
+    row: Row
+    own: Source
+    numbers: Numbers
+    total: int
+    whole: bool
+
+    def __call__(self, cell: Cell) -> Cell:
+        verdict, reason = self._absent(cell) if cell.measured is None else self._verdict(cell)
+        return replace(cell, verdict=verdict, reason=reason)
+
+    def _absent(self, cell: Cell) -> tuple[Verdict, str]:
+        """Why there is no measured number."""
+        if self.row.quoted:
+            return "quoted", self.row.quoted
+        measure, found = MEASURES[cell.metric], self.own.found
+        records = found.get(cell.category, []) if cell.category != MEAN else _all(found)
+        if not found and self.own.absent.startswith(IMPOSSIBLE):
+            return "not possible", self.own.absent
+        if not records:
+            return "not run", self.own.absent if not found else "not run"
+        if measure.accuracy and any(map(random_weights, records)):
+            return "not run", "not shown because the weights are random"
+        reasons = [r.reasons[measure.reason] for r in records if measure.reason in r.reasons]
+        rival = f"no number of {self.row.against} to compare with" if measure.versus else ""
+        return "not run", next(iter(reasons), rival or "the record does not hold it")
+
+    def _verdict(self, cell: Cell) -> tuple[Verdict, str]:
+        """What the measured number says of the printed one."""
+        if cell.published is None or cell.measured is None:
+            return "nothing printed", ""
+        if self.own.mark:
+            return "not comparable", f"measured with {self.own.mark}"
+        if not MEASURES[cell.metric].accuracy:
+            return "not comparable", "the printed one is of another machine and other code"
+        if self.whole:
+            for category in cell.members:
+                if why := lacking(self.own.found[category]):
+                    return "incomplete", why
+        if cell.category == MEAN and len(cell.members) < self.total and not self._each(cell.metric):
+            return "not comparable", f"only the mean over {self.total} categories is printed"
+        kind = judged(cell.measured.mean, cell.published, cell.interval, cell.members)
+        return kind, ""
+
+    def _each(self, metric: str) -> bool:
+        """Whether a number is printed for each category and not for their mean alone."""
+        return any(m == metric and category != AVERAGE for m, category in self.numbers)
+
+
+def _all(found: dict[str, list[Record]]) -> list[Record]:
+    return [record for records in found.values() for record in records]

@@ -20,12 +20,12 @@ SLACK = 0.9
 """Share of a printed ratio that counts as reaching it."""
 
 Verdict = Literal[
-    "supported", "contradicted", "within noise", "not run", "not testable with these weights"
+    "supported", "contradicted", "inconclusive", "not run", "not testable with these weights"
 ]
 SIGNS: dict[Verdict, str] = {
     "supported": "✔",
     "contradicted": "✘",
-    "within noise": "≈",
+    "inconclusive": "≈",
     "not run": "-",
     "not testable with these weights": "?",
 }

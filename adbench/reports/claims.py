@@ -3,14 +3,17 @@
 import itertools
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from adbench.config.compose import Configs
 from adbench.reports.claim import SIGNS, Claim, Finding
 from adbench.reports.claim import load_claims as load_claims
-from adbench.reports.matching import IMPOSSIBLE, Matching, Wanted
+from adbench.reports.completeness import lacking
+from adbench.reports.matching import IMPOSSIBLE, Matching, Source, Wanted
 from adbench.reports.measures import MEASURES
 from adbench.reports.pairing import NotPairedError
 from adbench.reports.setting import BACKBONE
@@ -20,7 +23,7 @@ from adbench.results.records import Record
 LEGEND = (
     "A claim is about two settings, a and b, named below. Differences are a - b in points, with "
     "95% intervals for the draw of test images (paired) and of seeds; ratios have their range over "
-    "the categories. Within noise: the interval leaves both answers open. Not testable with these "
+    "the categories. Inconclusive: the interval leaves both answers open. Not testable with these "
     "weights: the backbones that were measured cannot tell, whatever they give."
 )
 
@@ -55,12 +58,18 @@ def judge(
     if len(published) > 1 and any(s.mark for s in sources.values()):
         why = f"it compares {' and '.join(sorted(published))}"
         return Finding(claim, "not testable with these weights", "", why)
-    lacking = [(side, source) for side, source in sources.items() if not source.found]
-    impossible = [s.absent for _, s in lacking if s.absent.startswith(IMPOSSIBLE)]
+    without = [(side, source) for side, source in sources.items() if not source.found]
+    impossible = [s.absent for _, s in without if s.absent.startswith(IMPOSSIBLE)]
     if impossible:
         return Finding(claim, "not testable with these weights", "", impossible[0])
-    if lacking:
-        return Finding(claim, "not run", "", f"no record of `{lacking[0][0]}`")
+    if without:
+        return Finding(claim, "not run", "", f"no record of `{without[0][0]}`")
+    if MEASURES[test.metric].accuracy:
+        repeats = [r for source in sources.values() for r in source.found.values()]
+        if partial := [why for found in repeats if (why := lacking(found))]:
+            sources = {side: _complete(source) for side, source in sources.items()}
+            if not all(source.found for source in sources.values()):
+                return Finding(claim, "not run", "", partial[0])
     try:
         tried = [against(claim, sources[test.a], sources[side], folder) for side in test.b]
     except NotPairedError as error:
@@ -72,6 +81,31 @@ def judge(
         reasons.append(f"weakest against `{test.b[tried.index(weakest)]}`")
     reasons += dict.fromkeys(f"measured with {s.mark}" for s in sources.values() if s.mark)
     return Finding(claim, verdict, effect, "; ".join(reasons))
+
+
+def _complete(source: Source) -> Source:
+    """The records of the categories that were measured on all of their images."""
+    found = {name: repeats for name, repeats in source.found.items() if not lacking(repeats)}
+    return replace(source, found=found)
+
+
+def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The findings as plain data."""
+    return [
+        {
+            "id": f.claim.id,
+            "source": f.claim.source,
+            "claim": f.claim.text,
+            "sides": f.claim.sides,
+            "metric": f.claim.test.metric,
+            "printed": f.claim.printed,
+            "expected": f.claim.expected,
+            "verdict": f.verdict,
+            "effect": f.effect,
+            "why": f.why,
+        }
+        for f in findings
+    ]
 
 
 def to_markdown(findings: Sequence[Finding]) -> str:

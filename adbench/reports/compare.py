@@ -1,52 +1,86 @@
-"""Two settings on the same test images: the paired difference of each metric that has a test."""
+"""Settings on the same test images: the paired differences of each metric that has a test.
+
+The first setting is compared with each of the others. Where there are several others, the p values
+of one metric and category are corrected by Holm's method.
+"""
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tabulate import tabulate
-
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
-from adbench.evaluation.intervals import Spread
 from adbench.evaluation.metrics import METRICS
+from adbench.evaluation.multiple import holm
+from adbench.reports.completeness import lacking
 from adbench.reports.matching import Matching
 from adbench.reports.pairing import Line, common, differences
-from adbench.reports.repeats import Found, by_category, setting_key
+from adbench.reports.repeats import Found, by_category, random_weights, setting_key
 from adbench.results.records import Record
+
+SIGNIFICANT = 0.05
+"""A difference counts where its corrected p value is smaller."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A category, or the mean over several, and what the test says of it."""
+
+    line: Line
+    p: float
+    """Corrected by Holm's method for the other sides; that of the line where there are none."""
+    verdict: str
+    """``A is higher``, ``B is higher``, ``inconclusive`` or ``equal``."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two settings beside each other."""
+    """The first setting beside the others."""
 
-    a: str
-    b: str
-    lines: dict[str, list[Line]]
-    """By metric; the last line is the mean over the categories where there are several."""
+    sides: tuple[str, ...]
+    lines: dict[str, dict[int, list[Compared]]]
+    """By metric and place of the other side; the last line is the mean over the categories where
+    there are several."""
+    notes: tuple[str, ...]
+    """What must be known of the records."""
 
 
 def compare(
-    a: str, b: str, folder: Path, records: Sequence[Record], configs: Configs
+    sides: Sequence[str], folder: Path, records: Sequence[Record], configs: Configs
 ) -> Comparison:
-    """Compare two settings on the test images that both were measured on.
+    """Compare the first setting with each other one, on the test images that both have.
 
     Args:
-        a: Words of ``adbench run`` in one string, or the id of a record, which stands for its
-            setting.
-        b: The same. ``dataset=`` and ``dataset.categories=`` narrow the categories where given.
+        sides: Two or more settings. Each is the words of ``adbench run`` in one string, or the id
+            of a record, which stands for its setting. ``dataset=`` and ``dataset.categories=``
+            narrow the categories where given.
         folder: Where the records are.
         records: All of them.
         configs: Where presets are found.
 
     Raises:
-        AdbenchError: A side has no record, no category is common, or the test images differ.
+        AdbenchError: Fewer than two sides, a side has no record, no category is common, or the test
+            images differ.
     """
-    sides = [select(text, records, configs) for text in (a, b)]
-    pairs = common(sides[0], sides[1], a, b)
-    lines = {m.name: differences(pairs, m.name, folder) for m in METRICS if m.noise}
-    return Comparison(a, b, {metric: found for metric, found in lines.items() if found})
+    if len(sides) < 2:
+        raise AdbenchError(
+            f"compare needs two settings or more, got {len(sides)}; put the words of each setting "
+            "between quotes: compare 'method=padim' 'method=crd'"
+        )
+    found = [select(text, records, configs) for text in sides]
+    pairs = {
+        place: common(found[0], other, sides[0], sides[place])
+        for place, other in enumerate(found)
+        if place
+    }
+    lines: dict[str, dict[int, list[Compared]]] = {}
+    for metric in METRICS:
+        if metric.noise:
+            each = {place: differences(pairs[place], metric.name, folder) for place in pairs}
+            if any(each.values()):
+                lines[metric.name] = _corrected({p: own for p, own in each.items() if own})
+    return Comparison(tuple(sides), lines, tuple(_notes(sides, found)))
 
 
 def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
@@ -70,7 +104,7 @@ def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
         wanted = matching.setting(words)
         chosen = [r for r in records if matching.measured(wanted, r)]
         if "dataset" in given:
-            chosen = [r for r in chosen if r.labels.get("dataset") == wanted.labels["dataset"]]
+            chosen = wanted.of_dataset(chosen)
     if "dataset.categories" in given:
         categories = configs.compose(words).dataset.categories
         if categories != "all":
@@ -80,47 +114,51 @@ def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
     return by_category(chosen)
 
 
-def in_words(line: Line) -> str:
+def letter(place: int) -> str:
+    """What a side is called: A, B, ..., Z, then A1 and so on."""
+    return chr(ord("A") + place % 26) + (str(place // 26) if place >= 26 else "")
+
+
+def _corrected(each: dict[int, list[Line]]) -> dict[int, list[Compared]]:
+    """The lines with their verdicts; a family of tests is one category against all other sides."""
+    families: dict[str, dict[int, float]] = {}
+    for place, lines in each.items():
+        for i, line in enumerate(lines):
+            name = "mean" if i and i == len(lines) - 1 else line.category
+            families.setdefault(name, {})[place] = line.difference.p
+    ps = {name: dict(zip(f, holm(list(f.values())), strict=True)) for name, f in families.items()}
+    found: dict[int, list[Compared]] = {}
+    for place, lines in each.items():
+        for i, line in enumerate(lines):
+            name = "mean" if i and i == len(lines) - 1 else line.category
+            p = ps[name][place]
+            found.setdefault(place, []).append(Compared(line, p, _verdict(line, p, letter(place))))
+    return found
+
+
+def _verdict(line: Line, p: float, other: str) -> str:
     """Whether the difference exceeds the noise."""
     d = line.difference
-    if d.low <= 0 <= d.high:
-        return "does not exceed the noise"
-    return f"exceeds the noise, {'A' if d.difference > 0 else 'B'} is higher"
+    if d.difference == d.low == d.high == 0:
+        return "equal"
+    if d.low <= 0 <= d.high or p >= SIGNIFICANT:
+        return "inconclusive"
+    return f"{'A' if d.difference > 0 else other} is higher"
 
 
-def to_markdown(comparison: Comparison) -> str:
-    """A table per metric, in percent, with a sentence in each line."""
-    text = ["# A against B", f"- A: `{comparison.a}`\n- B: `{comparison.b}`"]
-    for metric in METRICS:
-        lines = comparison.lines.get(metric.name)
-        if metric.noise is None or not lines:
-            continue
-        rows = [
-            [
-                line.category,
-                _spread(line.a),
-                _spread(line.b),
-                f"{100 * line.difference.difference:+.2f}",
-                f"{100 * line.difference.low:+.2f} to {100 * line.difference.high:+.2f}",
-                f"{line.difference.p:.4f}",
-                in_words(line),
-            ]
-            for line in lines
-        ]
-        head = ["category", "A", "B", "A - B", "95% interval", "p", "the difference"]
-        text += [
-            f"## {metric.title}, percent ({metric.noise.method}, paired)",
-            tabulate(rows, head, "github", disable_numparse=True),
-        ]
-        points = f"{100 * lines[-1].difference.difference:+.2f} points"
-        text.append(f"**Over all of it, the difference of {points} {rows[-1][-1]}.**")
-    return "\n\n".join(text) + "\n"
+def _notes(sides: Sequence[str], found: Sequence[Found]) -> list[str]:
+    """Weights that were never trained, and categories without all of their images."""
+    notes = []
+    for place, categories in enumerate(found):
+        if any(random_weights(r) for repeats in categories.values() for r in repeats):
+            notes.append(
+                f"**{letter(place)} was measured with random weights: its accuracies say nothing "
+                "about the setting.**"
+            )
+    incomplete = [lacking(repeats) for categories in found for repeats in categories.values()]
+    notes += [f"**Incomplete: {words}.**" for words in dict.fromkeys(filter(None, incomplete))]
+    return notes
 
 
-def _dataset(record: Record) -> str | None:
-    return record.labels.get("dataset")
-
-
-def _spread(value: Spread) -> str:
-    sd = f" ± {100 * value.std:.2f} ({value.n})" if value.std is not None else ""
-    return f"{100 * value.mean:.2f}{sd}"
+def _dataset(record: Record) -> str:
+    return str(record.identity["dataset"]["name"])

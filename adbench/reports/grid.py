@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from adbench.evaluation.intervals import Spread
-from adbench.reports.cells import MEAN, UNTRAINED, Cell
-from adbench.reports.matching import IMPOSSIBLE, NOT_RUN
+from adbench.reports.cells import MEAN, Cell
 from adbench.reports.measures import MEASURES
+from adbench.reports.remarks import INCOMPLETE
 from adbench.reports.spec import Spec
 from adbench.reports.tables import Table
 
@@ -26,25 +26,30 @@ def grid(
     """
     if built.spec.lines == "settings":
         return _line_per_setting(built, metrics, heads, texts)
-    spec, cells = built.spec, built.cells
-    columns = [(row.label, m) for row in spec.rows for m in metrics]
-    columns = [(label, m) for label, m in columns if (label, m, MEAN) in cells]
-    several = len(metrics) > 1
-    titles = [
-        starred(built, label) + (f" {MEASURES[m].title}" if several else "") for label, m in columns
-    ]
+    cells, columns = built.cells, columns_of(built, metrics)
     lines = [
         [category, *(text for label, m in columns for text in texts(cells[label, m, category]))]
-        for category in [*spec.categories, MEAN]
+        for category in [*built.spec.categories, MEAN]
     ]
     rest = [""] * (len(heads("")) - 1)
     counts = [str(cells[label, m, MEAN].categories) for label, m in columns]
-    corner = "category" if several else MEASURES[metrics[0]].title
+    corner = "category" if len(metrics) > 1 else MEASURES[metrics[0]].title
     return [
-        [corner, *(head for title in titles for head in heads(title))],
+        [corner, *(head for c in columns for head in heads(title_of(built, metrics, *c)))],
         *lines,
         ["categories measured", *(text for count in counts for text in [count, *rest])],
     ]
+
+
+def columns_of(built: Table, metrics: Sequence[str]) -> list[tuple[str, str]]:
+    """Row and metric of each column, where a line is a category."""
+    columns = [(row.label, m) for row in built.spec.rows for m in metrics]
+    return [(label, m) for label, m in columns if (label, m, MEAN) in built.cells]
+
+
+def title_of(built: Table, metrics: Sequence[str], label: str, metric: str) -> str:
+    """The head of such a column."""
+    return starred(built, label) + (f" {MEASURES[metric].title}" if len(metrics) > 1 else "")
 
 
 def parts(spec: Spec) -> list[tuple[str, ...]]:
@@ -61,35 +66,18 @@ def starred(built: Table, label: str) -> str:
     return f"{label}*" if label in built.marks else label
 
 
-def grouped(reasons: dict[str, str]) -> dict[str, list[str]]:
-    """Reason -> the rows that share it."""
-    rows: dict[str, list[str]] = {}
-    for label, reason in reasons.items():
-        rows.setdefault(reason, []).append(label)
-    return rows
-
-
-def listed(labels: list[str]) -> str:
-    """Row labels in a sentence; semicolons tell apart those with a comma of their own."""
-    return ("; " if any("," in label for label in labels) else ", ").join(labels)
-
-
 def both(cell: Cell | None, built: Table) -> str:
     """Measured / published, or the one that there is."""
     if cell is None:
         return ""
-    absent = "-" if cell.row not in built.sources else why(cell)
-    measured = spread(cell.measured, cell.metric) if cell.measured else absent
-    return (
-        measured if cell.published is None else f"{measured} / {plain(cell.published, cell.metric)}"
-    )
+    shown = spread(cell.measured, cell.metric) if cell.measured else "-"
+    shown += dagger(cell, built)
+    return shown if cell.published is None else f"{shown} / {plain(cell.published, cell.metric)}"
 
 
-def why(cell: Cell) -> str:
-    """A cell without a number in the fewest words; its verdict has the rest."""
-    if cell.verdict == UNTRAINED:
-        return "not shown"
-    return "not possible" if cell.verdict.startswith(IMPOSSIBLE) else NOT_RUN
+def dagger(cell: Cell, built: Table) -> str:
+    """A mark where some of the images are missing."""
+    return INCOMPLETE if any(category in built.incomplete for category in cell.members) else ""
 
 
 def spread(value: Spread, metric: str) -> str:
@@ -119,6 +107,6 @@ def _line_per_setting(
         means = [built.cells.get((row.label, metric, MEAN)) for metric in metrics]
         count = max(c.categories for c in means if c)
         shown = [text for cell in means for text in texts(cell)]
-        lines.append([starred(built, row.label), *shown, f"{count} of {len(spec.categories)}"])
+        lines.append([starred(built, row.label), *shown, f"{count} of {built.total}"])
     titles = [head for metric in metrics for head in heads(MEASURES[metric].title)]
     return [[spec.varies, *titles, "categories measured"], *lines]

@@ -116,7 +116,7 @@ class Matching:
         chosen = {label: self.setting(self.words(want, extra)) for label, want in wanted.items()}
         sources = {
             label: Source(
-                by_category([r for r in records if _on(want, r) and self.measured(want, r)]),
+                by_category(want.of_dataset([r for r in records if self.measured(want, r)])),
                 self._mark(published[label], want),
             )
             for label, want in chosen.items()
@@ -162,14 +162,15 @@ class Matching:
 
         Random weights stand in for those of the same network alone, and then before all others.
         """
-        fitting = [
-            r
-            for r in free
-            if _on(setting, r)
-            and BACKBONE in r.identity
-            and self._but_backbone(setting, r)
-            and not self._backbone(published, r)
-        ]
+        fitting = setting.of_dataset(
+            [
+                r
+                for r in free
+                if BACKBONE in r.identity
+                and self._but_backbone(setting, r)
+                and not self._backbone(published, r)
+            ]
+        )
         model = published.backbone.get("model")
         same = [r for r in fitting if random_weights(r) and r.identity[BACKBONE]["model"] == model]
         found: Found = {}
@@ -226,8 +227,3 @@ class Matching:
 def _options(config: DictConfig) -> frozenset[str]:
     nodes = config.items_ex(resolve=False)
     return frozenset(str(name) for name, node in nodes if not isinstance(node, DictConfig))
-
-
-def _on(setting: Setting, record: Record) -> bool:
-    """Whether the record is of the dataset of the setting."""
-    return record.labels.get("dataset") == setting.labels.get("dataset")

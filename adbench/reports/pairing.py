@@ -35,6 +35,8 @@ class Line:
     a: Spread
     b: Spread
     difference: Difference
+    images: int
+    """Test images that it rests on."""
 
 
 def common(a: Found, b: Found, name_a: str, name_b: str) -> Pairs:
@@ -88,12 +90,14 @@ def differences(pairs: Pairs, metric: str, folder: Path) -> list[Line]:
         )
         a, b = (list(side.values()) for side in sides)
         paired = over_seeds([_paired(chosen, one, other, folder) for one, other in repeats])
-        lines.append(Line(category, mean_std(a), mean_std(b), paired))
+        images = repeats[0][0].counts["test"]
+        lines.append(Line(category, mean_std(a), mean_std(b), paired, images))
         values.append((a, b))
     if len(lines) > 1:
         ours, theirs = (_mean(side) for side in zip(*values, strict=True))
         combined = mean_difference([line.difference for line in lines])
-        lines.append(Line(f"mean of {len(lines)}", ours, theirs, combined))
+        images = sum(line.images for line in lines)
+        lines.append(Line(f"mean of {len(lines)}", ours, theirs, combined, images))
     return lines
 
 
@@ -127,7 +131,8 @@ def _paired(metric: Metric, a: Record, b: Record, folder: Path) -> Difference:
     ours, theirs = load_scores(folder, a), load_scores(folder, b)
     if [s.name for s in ours] != [s.name for s in theirs]:
         raise RecordError(
-            f"{folder}: records {a.id} and {b.id} list different images; delete them and run again"
+            f"{folder}: records {a.id} and {b.id} list different images; move them out of "
+            "the folder and run again"
         )
     labels, scores = raw.arrays(ours)
     return noise.paired(labels, scores, raw.arrays(theirs)[1])

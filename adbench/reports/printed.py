@@ -12,6 +12,9 @@ FOLDER = Path(__file__).parent / "published"
 PEERS = "peers"
 """The source of the numbers that public code bases print of their own runs."""
 
+AVERAGE = "average"
+"""Stands for the mean over the categories."""
+
 Numbers = dict[tuple[str, str], float]
 """(metric, category or ``average``) -> the printed number."""
 

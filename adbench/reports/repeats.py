@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adbench.errors import AdbenchError
+from adbench.results.notes import random_weights as random_weights
 from adbench.results.records import Record
 from adbench.system.settings import digest
 
@@ -38,11 +39,6 @@ def unseeded(value: Any) -> Any:
 def setting_key(record: Record) -> str:
     """A name that repeats of a setting have in common, whatever the dataset."""
     return digest(unseeded(parts_of(record)))
-
-
-def random_weights(record: Record) -> bool:
-    """Whether the backbone was never trained, so that times mean something and accuracies not."""
-    return record.weights.get("setting") == "random"
 
 
 def by_category(records: Sequence[Record]) -> Found:

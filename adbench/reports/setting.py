@@ -1,13 +1,14 @@
 """What words of ``adbench run`` mean: composed, but not built, so that no network is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from adbench.config.build import build, plain
+from adbench.config.build import build, class_of, plain
 from adbench.reports.repeats import SEED, unseeded
+from adbench.results.records import Record
 from adbench.system.settings import settings_of, target_name
 
 BACKBONE = "backbone"
@@ -21,6 +22,8 @@ class Setting:
 
     labels: dict[str, str]
     """Names of the presets, the dataset's among them."""
+    dataset: str
+    """The name of the dataset's class, which presets of other names may have too."""
     parts: dict[str, dict[str, Any]]
     """Part -> its composed settings: those of its class, and words that stand for some of them."""
     config: DictConfig = field(compare=False, repr=False)
@@ -38,9 +41,9 @@ class Setting:
             if isinstance(node, DictConfig) and "_target_" in node
         }
         labels = {part: str(node.get("name", part)) for part, node in nodes.items()}
-        nodes.pop("dataset", None)
+        dataset = str(getattr(class_of(nodes.pop("dataset"), "dataset"), "name", ""))
         parts = {part: _settings(plain(node, part), part) for part, node in nodes.items()}
-        return cls(labels, parts, config)
+        return cls(labels, dataset, parts, config)
 
     @property
     def backbone(self) -> dict[str, Any]:
@@ -63,6 +66,20 @@ class Setting:
             return _within(recorded, own)
         except KeyError:  # a file that leaves a default to the class
             return _within(recorded, settings_of(build(self.config[part], part)))
+
+    def of_dataset(self, records: Sequence[Record]) -> list[Record]:
+        """The records that were measured on this dataset.
+
+        Where a category was measured through several presets of one class, those of this preset
+        are meant.
+        """
+        found = [r for r in records if r.identity["dataset"]["name"] == self.dataset]
+        own = {r.category for r in found if r.labels.get("dataset") == self.labels["dataset"]}
+        return [
+            r
+            for r in found
+            if r.category not in own or r.labels.get("dataset") == self.labels["dataset"]
+        ]
 
     def changes(self, published: "Setting") -> dict[str, tuple[str, Any, Any]]:
         """What differs from the published setting, by what it is called.

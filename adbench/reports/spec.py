@@ -11,7 +11,7 @@ from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports.matching import Wanted
 from adbench.reports.measures import MEASURES
-from adbench.reports.printed import FOLDER, Library, Numbers, Printed
+from adbench.reports.printed import AVERAGE, FOLDER, Library, Numbers, Printed
 from adbench.system.settings import STRICT, check
 
 GROUP = "table"
@@ -59,6 +59,9 @@ class Spec:
     notes: tuple[str, ...] = ()
     """What is known to be wrong or open in the printed table."""
     seeds: tuple[int, ...] = (0,)
+    own_images: bool = False
+    """Whether its numbers are of other images than the whole published categories of these names,
+    such as of a part of them. If not, a category that lacks images gets no verdict."""
     curve: Literal["none", "jl"] = "none"
     """jl: the curve that the PaDiM-JL report predicts is fitted and drawn."""
 
@@ -74,8 +77,11 @@ def load_spec(name: str, configs: Configs) -> Spec:
     then they are those that its ``base`` measures.
 
     Raises:
-        AdbenchError: An unknown name, with the nearest ones, or a wrong key.
+        AdbenchError: An unknown name, with the nearest ones, a wrong key, two rows with one label,
+            or a number that belongs to no cell.
     """
+    if Path(name).name != name:
+        raise AdbenchError(f"table {name!r}: the name of a table is needed, not a path")
     content = _read(configs.path(GROUP, name))
     content["categories"] = _categories(content, name, configs)
     spec = check(Spec, content, f"table {name}")
@@ -84,6 +90,7 @@ def load_spec(name: str, configs: Configs) -> Spec:
         raise AdbenchError(
             f"table {name}.metrics: unknown {', '.join(unknown)}; there are {', '.join(MEASURES)}"
         )
+    _refuse_wrong_rows(spec, name)
     return spec
 
 
@@ -100,6 +107,33 @@ def printed(spec: Spec, row: Row, library: Library) -> Numbers:
         except AdbenchError as error:
             raise AdbenchError(f"{spec.title}: {row.label}: {error}") from error
     return numbers
+
+
+def _refuse_wrong_rows(spec: Spec, name: str) -> None:
+    """Refuse what would be dropped silently: rows that share a label, numbers without a cell."""
+    labels = [row.label for row in spec.rows]
+    for row in spec.rows:
+        where = f"table {name}: row {row.label!r}"
+        if labels.count(row.label) > 1:
+            raise AdbenchError(f"{where}: two rows have this label; give each its own")
+        if row.against is not None and row.against not in labels:
+            raise AdbenchError(f"{where}: against: no row {row.against!r}; there are {labels}")
+        for metric, numbers in _own_numbers(row):
+            if metric not in spec.metrics:
+                raise AdbenchError(
+                    f"{where}: numbers: {metric!r} is no metric of this table; it has "
+                    f"{', '.join(spec.metrics)}"
+                )
+            unknown = [c for c in numbers if c not in (*spec.categories, AVERAGE)]
+            if unknown:
+                raise AdbenchError(
+                    f"{where}: numbers.{metric}: no category {', '.join(map(repr, unknown))}; the "
+                    f"table has {', '.join(spec.categories)}, and {AVERAGE} for their mean"
+                )
+
+
+def _own_numbers(row: Row) -> list[tuple[str, dict[str, float]]]:
+    return [found for place in row.published for found in (place.numbers or {}).items()]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports.cells import Cell, filled
+from adbench.reports.completeness import lacking
 from adbench.reports.matching import Matching, Source
 from adbench.reports.measures import MEASURES
 from adbench.reports.printed import Library
@@ -29,6 +30,8 @@ class Table:
     """By row, metric and category or ``mean``; what a row cannot have is left out."""
     sources: dict[str, Source]
     """Row -> its records; quoted rows are left out."""
+    total: int
+    """How many categories the printed means are over; ``spec`` has those that are shown."""
 
     @property
     def marks(self) -> dict[str, str]:
@@ -46,9 +49,24 @@ class Table:
         """Pairs of row and category that are not just quoted."""
         return len(self.sources) * len(self.spec.categories)
 
+    @property
+    def incomplete(self) -> dict[str, str]:
+        """Category -> how its images differ from the published ones, where they do."""
+        if self.spec.own_images:
+            return {}
+        found = {
+            category: lacking(r for s in self.sources.values() for r in s.found.get(category, ()))
+            for category in self.spec.categories
+        }
+        return {category: words for category, words in found.items() if words}
+
 
 def table(
-    name: str, records: Sequence[Record], overrides: Sequence[str], configs: Configs
+    name: str,
+    records: Sequence[Record],
+    overrides: Sequence[str],
+    configs: Configs,
+    measured: bool = False,
 ) -> Table:
     """Build a table from records.
 
@@ -58,13 +76,15 @@ def table(
         overrides: Words of ``adbench run`` that are added to those of every row, such as
             ``backbone=efficientnet_lite0``. Without them a row whose published setting has no
             record is filled from the one other backbone that it was run with.
+            ``dataset.categories`` narrows the table.
         configs: Where tables and presets are found.
+        measured: Whether categories and rows without any record are left out.
 
     Raises:
         AdbenchError: Unknown table, wrong override, two records for one cell, several other
             backbones that would fit.
     """
-    return _built(name, Matching(records, configs), Library(), overrides)
+    return _built(name, Matching(records, configs), Library(), overrides, measured)
 
 
 def overview(
@@ -77,9 +97,9 @@ def overview(
         try:
             built = _built(name, matching, library, overrides)
             state = f"{built.present} of {built.possible} cells have records"
-        except AdbenchError as error:  # such as an override that only other tables can have
-            state = str(error)
-        lines.append((name, state, load_spec(name, configs).title))
+            lines.append((name, state, built.spec.title))
+        except AdbenchError as error:  # a broken file, or an override that other tables alone have
+            lines.append((name, str(error), _title(name, configs)))
     return lines
 
 
@@ -110,16 +130,36 @@ def runs(name: str, overrides: Sequence[str], configs: Configs) -> list[tuple[st
     return [(f"seed={seed}", *words) for words in chosen for seed in spec.seeds]
 
 
-def _built(name: str, matching: Matching, library: Library, overrides: Sequence[str]) -> Table:
-    spec = load_spec(name, matching.configs)
-    spec = replace(spec, rows=_distinct(spec, overrides, matching))
+def _title(name: str, configs: Configs) -> str:
+    try:
+        return load_spec(name, configs).title
+    except AdbenchError:
+        return "cannot be read"
+
+
+def _built(
+    name: str,
+    matching: Matching,
+    library: Library,
+    overrides: Sequence[str],
+    measured: bool = False,
+) -> Table:
+    whole = load_spec(name, matching.configs)
+    spec = replace(
+        whole,
+        rows=_distinct(whole, overrides, matching),
+        categories=_chosen(whole, name, overrides, matching),
+    )
     sources = matching.find(
         {row.label: spec.wanted(row) for row in spec.rows if not row.quoted},
         overrides,
         costs_only=not any(MEASURES[m].accuracy for m in spec.metrics),
         categories=spec.categories,
     )
+    if measured:
+        spec, sources = _narrowed(spec, sources)
     cells: dict[tuple[str, str, str], Cell] = {}
+    total = len(whole.categories)
     for row in spec.rows:
         numbers = printed(spec, row, library)
         own, rival = (sources.get(label or "", Source()) for label in (row.label, row.against))
@@ -128,9 +168,38 @@ def _built(name: str, matching: Matching, library: Library, overrides: Sequence[
                 continue
             if row.quoted and not any(m == metric for m, _ in numbers):
                 continue
-            for cell in filled(row, metric, spec.categories, own, rival, numbers):
-                cells[row.label, metric, cell.category] = cell
-    return Table(matching.configs.current(GROUP, name), spec, cells, sources)
+            shown = filled(
+                row, metric, spec.categories, own, rival, numbers, total, not spec.own_images
+            )
+            cells.update({(row.label, metric, cell.category): cell for cell in shown})
+    return Table(matching.configs.current(GROUP, name), spec, cells, sources, total)
+
+
+def _chosen(spec: Spec, name: str, overrides: Sequence[str], matching: Matching) -> tuple[str, ...]:
+    """The categories of a table, narrowed where the user's words name some of them."""
+    if not any(word.startswith("dataset.categories=") for word in overrides):
+        return spec.categories
+    chosen = matching.configs.compose((*spec.base, *overrides)).dataset.categories
+    if chosen == "all":
+        return spec.categories
+    named = [chosen] if isinstance(chosen, str) else list(chosen)
+    if unknown := [str(c) for c in named if c not in spec.categories]:
+        raise AdbenchError(
+            f"dataset.categories: table {name} has no {', '.join(unknown)}; it has "
+            f"{', '.join(spec.categories)}"
+        )
+    return tuple(category for category in spec.categories if category in named)
+
+
+def _narrowed(spec: Spec, sources: dict[str, Source]) -> tuple[Spec, dict[str, Source]]:
+    """What was measured of a table, beside its quoted rows; all of it where nothing was."""
+    found = {label: source for label, source in sources.items() if source.found}
+    if not found:
+        return spec, sources
+    present = {category for source in found.values() for category in source.found}
+    rows = tuple(row for row in spec.rows if row.quoted or row.label in found)
+    categories = tuple(category for category in spec.categories if category in present)
+    return replace(spec, rows=rows, categories=categories), found
 
 
 def _distinct(spec: Spec, overrides: Sequence[str], matching: Matching) -> tuple[Row, ...]:

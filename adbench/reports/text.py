@@ -1,30 +1,37 @@
-"""A built table as text: CSV in plain numbers, Markdown and LaTeX with measured / published."""
+"""A built table as text: CSV and JSON in plain numbers, Markdown with measured / published."""
 
 import csv
 import io
-import re
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
+from adbench.errors import AdbenchError
 from adbench.evaluation.intervals import Spread
+from adbench.reports import remarks
 from adbench.reports.cells import Cell
-from adbench.reports.grid import both, grid, grouped, listed, parts, plain, spread, why
+from adbench.reports.grid import both, grid, parts, plain, spread
+from adbench.reports.latex import to_latex
 from adbench.reports.measures import MEASURES
-from adbench.reports.spec import Spec
 from adbench.reports.tables import Table
+from adbench.results.spreadsheet import safe
 from adbench.system.files import write_whole
 
 COLUMNS = [
-    *("row", "category", "metric", "measured", "sd", "seeds", "categories", "published"),
-    *("difference", "low", "high", "verdict"),
+    *("row", "category", "metric", "measured", "sd", "seeds", "categories", "images", "published"),
+    *("difference", "low", "high", "band", "verdict", "reason"),
 ]
 """Of the comparison: ``low`` and ``high`` are the 95% interval of the difference for the draw of
-test images."""
+test images, of which ``images`` is the number; ``band`` is what it may differ by."""
 
 
 def write(built: Table, folder: Path) -> list[Path]:
-    """Write NAME.csv, NAME.comparison.csv, NAME.md and NAME.tex; all are made before the first."""
+    """Write NAME.csv, NAME.comparison.csv, NAME.md and NAME.tex; all are made before the first.
+
+    Raises:
+        AdbenchError: The folder cannot be written or is full.
+    """
     makers = {
         ".csv": to_csv,
         ".comparison.csv": comparison_csv,
@@ -33,7 +40,13 @@ def write(built: Table, folder: Path) -> list[Path]:
     }
     texts = {folder / f"{built.name}{suffix}": make(built) for suffix, make in makers.items()}
     for path, text in texts.items():
-        write_whole(path, text)
+        try:
+            write_whole(path, text)
+        except OSError as error:
+            raise AdbenchError(
+                f"cannot write {path}: {error.strerror or error}; free space or copy the records "
+                "to a folder that can be written, and name it by results=DIR"
+            ) from None
     return list(texts)
 
 
@@ -43,7 +56,7 @@ def to_csv(built: Table) -> str:
     def texts(cell: Cell | None) -> list[str]:
         if cell is None:
             return ["", ""]
-        measured = "" if cell.row not in built.sources else why(cell)
+        measured: str = "" if cell.row not in built.sources else cell.verdict
         if cell.measured:
             measured = f"{cell.measured.mean:.{MEASURES[cell.metric].digits}f}"
         return [measured, plain(cell.published, cell.metric)]
@@ -58,65 +71,86 @@ def comparison_csv(built: Table) -> str:
     """One line per cell, with the columns of ``COLUMNS``."""
     lines = [COLUMNS]
     for c in built.cells.values():
-        digits = MEASURES[c.metric].digits + 2
-        measured = c.measured or Spread(float("nan"), None, 0)
-        ends: list[float | None] = [None, None]
-        if c.interval and c.published is not None:
-            ends = [end - c.published for end in c.interval]
-        numbers = [c.measured and measured.mean, measured.std, c.difference, *ends]
-        mean, sd, difference, low, high = ("" if v is None else f"{v:.{digits}f}" for v in numbers)
-        counts = [str(measured.n), str(c.categories), plain(c.published, c.metric)]
-        lines.append(
-            [c.row, c.category, c.metric, mean, sd, *counts, difference, low, high, c.verdict]
-        )
+        found, digits = cell_values(c), MEASURES[c.metric].digits + 2
+        texts: dict[str, Any] = {
+            n: f"{v:.{digits}f}" if isinstance(v, float) else v for n, v in found.items()
+        }
+        texts["published"] = plain(c.published, c.metric)
+        texts["band"] = "" if c.band is None else f"{c.band:.2g}"
+        lines.append(["" if texts[n] is None else str(texts[n]) for n in COLUMNS])
     return _csv(lines)
+
+
+def cell_values(cell: Cell) -> dict[str, Any]:
+    """What is known of a cell under the names of ``COLUMNS``; None where nothing is."""
+    ends: list[float | None] = [None, None]
+    if cell.interval and cell.published is not None:
+        ends = [end - cell.published for end in cell.interval]
+    measured = cell.measured or Spread(float("nan"), None, 0)
+    return {
+        "row": cell.row,
+        "category": cell.category,
+        "metric": cell.metric,
+        "measured": measured.mean if cell.measured else None,
+        "sd": measured.std,
+        "seeds": measured.n,
+        "categories": cell.categories,
+        "images": cell.images,
+        "published": cell.published,
+        "difference": cell.difference,
+        "low": ends[0],
+        "high": ends[1],
+        "band": cell.band,
+        "verdict": cell.verdict,
+        "reason": cell.reason,
+    }
+
+
+def to_json(built: Table) -> dict[str, Any]:
+    """The table as plain data."""
+    return {
+        "table": built.name,
+        "title": built.spec.title,
+        "cells_with_records": built.present,
+        "cells": built.possible,
+        "stars": built.marks,
+        "incomplete": built.incomplete,
+        "numbers": [cell_values(cell) for cell in built.cells.values()],
+    }
 
 
 def to_markdown(built: Table) -> str:
     """The table, the comparison of each cell with both numbers, and what is known of the table."""
     spec = built.spec
     text = [f"# {spec.title}", _summary(built)]
-    for mark, labels in grouped(built.marks).items():
-        said = f"{listed(labels)}: measured with {mark}; not comparable with the printed numbers."
-        text.append(f"\\* **{said}**")
-    absent = {label: s.absent for label, s in built.sources.items() if not s.found}
-    text += [f"{listed(labels)}: {reason}." for reason, labels in grouped(absent).items()]
-    quoted = {row.label: row.quoted for row in spec.rows if row.quoted}
-    for reason, labels in grouped(quoted).items():
-        text.append(f"{listed(labels)}: published numbers only ({reason}).")
+    text += [f"\\* **{star}**" for star in remarks.stars(built)]
+    text += [f"**{line}**" for line in remarks.incomplete(built)]
+    text += remarks.quotes(built)
     for metrics in parts(spec):
         head, *lines = grid(built, metrics, lambda title: [title], lambda c: [both(c, built)])
         text.append(tabulate(lines, head, "github", disable_numparse=True))
-    compared = [_compared(c) for c in built.cells.values() if c.difference is not None]
-    if compared:
-        text += [
-            "## Comparison",
-            "Measured minus published, with the 95% interval for the draw of test images.",
-        ]
-        columns = ["row", "category", "metric", "measured", "published", "difference"]
-        columns += ["95% interval", "verdict"]
-        text.append(tabulate(compared, columns, "github", disable_numparse=True))
+    if absent := remarks.absences(built):
+        text.append("Without a number (`-`):\n" + "\n".join(f"- {line}" for line in absent))
+    text += _comparison(built)
     if spec.notes:
         text += ["## Known of the printed table", "\n".join(f"- {note}" for note in spec.notes)]
     return "\n\n".join(text) + "\n"
 
 
-def to_latex(built: Table) -> str:
-    """The table of measured / published, for the booktabs package; below it what its stars mean."""
-    text = [f"% {built.spec.title}: measured / published"]
-    marks = grouped(built.marks).items()
-    stars = [f"* {listed(labels)}: measured with {mark}" for mark, labels in marks]
-    notes = [re.sub(r"[_%&#$]", r"\\\g<0>", star) for star in stars]
-    for metrics in parts(built.spec):
-        head, *lines = grid(built, metrics, lambda title: [title], lambda c: [both(c, built)])
-        body = tabulate(lines, head, "latex_booktabs", disable_numparse=True)
-        below = "".join(
-            f"\\multicolumn{{{len(head)}}}{{p{{0.9\\linewidth}}}}{{{note}}} \\\\\n"
-            for note in notes
-        )
-        body = body.replace("±", "$\\pm$")
-        text.append(body.replace("\\bottomrule\n", f"\\bottomrule\n{below}"))
-    return "\n".join(text) + "\n"
+def _comparison(built: Table) -> list[str]:
+    cells = [c for c in built.cells.values() if c.difference is not None]
+    if not cells:
+        return []
+    columns = ["row", "category", "metric", "measured", "published", "difference"]
+    columns += ["95% interval", "verdict"]
+    text = [
+        "## Comparison",
+        "Measured minus published, with the 95% interval for the draw of test images.",
+        tabulate([_compared(c) for c in cells], columns, "github", disable_numparse=True),
+    ]
+    if reasons := remarks.reasons(cells, built.marks):
+        text.append("\n".join(f"- {reason}" for reason in reasons))
+    return [*text, remarks.VERDICTS] if any(c.compared for c in cells) else text
 
 
 def _summary(built: Table) -> str:
@@ -127,18 +161,7 @@ def _summary(built: Table) -> str:
     )
     if any(c.measured and c.measured.n > 1 for c in built.cells.values()):
         text += " ± is the standard deviation over seeds, their number in brackets."
-    if built.present < built.possible:
-        text += f" {_means(built.spec)}"
-    return text
-
-
-def _means(spec: Spec) -> str:
-    """What the means are over while categories lack."""
-    return (
-        "A mean is over the categories measured, on both sides of the slash; where nothing was "
-        "measured or the report prints the mean alone, the published one is over all "
-        f"{len(spec.categories)}."
-    )
+    return " ".join([text, *remarks.means(built)])
 
 
 def _compared(c: Cell) -> list[str]:
@@ -154,11 +177,11 @@ def _compared(c: Cell) -> list[str]:
         plain(published, c.metric),
         f"{c.difference:+.{measure.digits}f}",
         interval,
-        c.verdict,
+        c.words,
     ]
 
 
 def _csv(lines: list[list[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows(map(safe, line) for line in lines)
     return text.getvalue()

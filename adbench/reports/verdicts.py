@@ -9,7 +9,7 @@ from adbench.reports.matching import Source
 from adbench.reports.measures import MEASURES
 from adbench.reports.pairing import Pairs, common, differences
 
-WEAKEST_FIRST: list[Verdict] = ["not run", "contradicted", "within noise", "supported"]
+WEAKEST_FIRST: list[Verdict] = ["not run", "contradicted", "inconclusive", "supported"]
 
 
 def against(claim: Claim, a: Source, b: Source, folder: Path) -> tuple[Verdict, str, str]:
@@ -51,7 +51,7 @@ def of_difference(claim: Claim, d: Difference) -> Verdict:
 
 
 def _decide(supported: bool, contradicted: bool) -> Verdict:
-    return "supported" if supported else "contradicted" if contradicted else "within noise"
+    return "supported" if supported else "contradicted" if contradicted else "inconclusive"
 
 
 def _ratios(pairs: Pairs, test: Test) -> list[float]:

@@ -1,22 +1,39 @@
-"""Heat maps over the images they explain, beside the ground truth."""
+"""Heat maps of a category as pictures: what was decided wrongly first, then by score."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
-from scipy.ndimage import binary_erosion
+from PIL import Image
 
 from adbench.data.geometry import Geometry
-from adbench.data.images import read_image, read_mask
 from adbench.data.samples import Sample
 from adbench.errors import AdbenchError
+from adbench.results.judged import (
+    CAUGHT,
+    DEFECT,
+    FALSE_ALARM,
+    MISSED,
+    NORMAL,
+    PASSED,
+    Judged,
+)
+from adbench.results.overlay import scale_of, view_of
+from adbench.results.sheet import sheet
+from adbench.results.style import LIGHT, drawn_in
 from adbench.system.files import whole_file
 
-GAP = 4  # pixels between panels
-CAPTION = 16  # pixels below them
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Size = Literal["panel", "full"]
+"""panel: what the network saw, in panels of one size; full: the whole image in its own pixels."""
+FIRST = (MISSED, FALSE_ALARM, CAUGHT, DEFECT, PASSED, NORMAL)
+LONGEST = 120  # bytes of the image's name in the name of its picture
+_OURS = re.compile(rf"\d{{3,}}_({'|'.join(v.word for v in FIRST)})_.*\.png")
 
 
 def save_heatmaps(
@@ -26,58 +43,120 @@ def save_heatmaps(
     maps: np.ndarray,
     geometry: Geometry,
     count: int,
-) -> None:
-    """Write one PNG per chosen image.
+    threshold: Mapping[str, Any] | None = None,
+    size: Size = "panel",
+) -> list[Path]:
+    """Write one PNG per chosen image, see ``adbench.results.sheet``.
 
-    It shows the image, its ground truth outlined in green, and the anomaly map over it. The colours
-    span the category's lowest to highest map value, so pictures of a category can be compared.
+    Its name begins with the image's place among all test images: missed defects (the lowest score
+    first), false alarms, defects that were caught and normal images that passed (each the highest
+    score first). Without a threshold, all images follow each other from the highest score down.
+    Pictures of an earlier run in the same folder are removed.
 
     Args:
-        folder: Where the pictures go, named after the image.
+        folder: Of these pictures alone.
         samples: The n test images.
         scores: (n,) their scores.
         maps: (n, H, W) their anomaly maps at the network's input size.
         geometry: Prepares the images as the network saw them.
-        count: How many, taken from the defect types in turn; -1 for all.
+        count: How many: wrong decisions first, then from the defect types in turn; -1 for all.
+        threshold: Of the record; empty or None where there is none.
+        size: Of the pictures.
+
+    Returns:
+        The files, in the order of their names.
 
     Raises:
         AdbenchError: The folder cannot be written.
     """
-    from matplotlib import colormaps  # slow to load, and many runs draw nothing
-
-    low, high = float(maps.min()), float(maps.max())
-    for index in _in_turn([s.defect for s in samples], count):
-        sample = samples[index]
-        original = read_image(sample.path)
-        image = geometry.image(original)
-        truth = image.copy()
-        if sample.mask is not None:
-            mask = geometry.mask(read_mask(sample.mask, (original.shape[0], original.shape[1])))
-            truth[mask & ~binary_erosion(mask, iterations=2)] = (0, 255, 0)
-        heat = colormaps["turbo"]((maps[index] - low) / max(high - low, 1e-12))[..., :3] * 255
-        overlay = (0.5 * image + 0.5 * heat).round().astype(np.uint8)
-        caption = f"{sample.name}   score {float(scores[index]):.4g}"
-        name = re.sub(r"[^\w.-]+", "_", str(Path(sample.name).with_suffix(""))) + ".png"
-        try:
-            with whole_file(folder / name) as file:
-                _side_by_side([image, truth, overlay], caption).save(file, format="PNG")
-        except OSError as error:
-            raise AdbenchError(
-                f"cannot write the picture {folder / name}: {error.strerror or error}"
-            ) from error
-
-
-def _in_turn(groups: Sequence[str], count: int) -> list[int]:
-    """Places of ``count`` items, one group after the other in turn."""
-    members = [[i for i, g in enumerate(groups) if g == group] for group in sorted(set(groups))]
-    dealt = [i for row in zip_longest(*members) for i in row if i is not None]
-    return dealt if count < 0 else dealt[:count]
+    anomalous = np.array([sample.anomalous for sample in samples])
+    decision = threshold or {}
+    judged = Judged(scores, anomalous, decision.get("value"), _origin(decision))
+    scale = scale_of(maps, anomalous, decision.get("pixel_value"))
+    order = in_order(judged)
+    chosen = choose(judged, [sample.defect for sample in samples], count)
+    written = []
+    with drawn_in(LIGHT):
+        for number, place in enumerate(order, 1):
+            if place not in chosen:
+                continue
+            sample = samples[place]
+            view = view_of(sample, maps[place], geometry, full=size == "full")
+            figure = sheet(view, scale, judged, place, sample.name)
+            path = folder / picture_name(number, judged.verdict(place).word, sample.name)
+            try:
+                with whole_file(path) as file:
+                    _picture(figure).save(file, format="PNG")
+            except OSError as error:
+                why = error.strerror or error
+                raise AdbenchError(f"cannot write the picture {path}: {why}") from error
+            written.append(path)
+    _remove_others(folder, written)
+    return written
 
 
-def _side_by_side(panels: Sequence[np.ndarray], caption: str) -> Image.Image:
-    height, width = panels[0].shape[:2]
-    sheet = Image.new("RGB", (len(panels) * (width + GAP) - GAP, height + CAPTION), "white")
-    for place, panel in enumerate(panels):
-        sheet.paste(Image.fromarray(panel), (place * (width + GAP), 0))
-    ImageDraw.Draw(sheet).text((2, height + 2), caption, fill="black")
-    return sheet
+def in_order(judged: Judged) -> list[int]:
+    """Places of all images in the order of their pictures."""
+
+    def key(place: int) -> tuple[int, float]:
+        score = float(judged.scores[place])
+        verdict = judged.verdict(place)
+        group = 0 if judged.threshold is None else FIRST.index(verdict)
+        return group, score if verdict == MISSED else -score
+
+    return sorted(range(len(judged.scores)), key=key)
+
+
+def choose(judged: Judged, defects: Sequence[str], count: int) -> set[int]:
+    """Places of ``count`` images: wrong decisions first, then from the defect types in turn.
+
+    Args:
+        judged: All scores.
+        defects: The defect type of each image.
+        count: How many; -1 for all.
+    """
+    order = in_order(judged)
+    wrong = [place for place in order if judged.verdict(place).wrong]
+    others = [place for place in order if place not in wrong]
+    dealt = [
+        place
+        for part in (wrong, others)
+        for row in zip_longest(*([p for p in part if defects[p] == d] for d in sorted({*defects})))
+        for place in row
+        if place is not None
+    ]
+    return set(dealt if count < 0 else dealt[:count])
+
+
+def picture_name(number: int, verdict: str, image: str) -> str:
+    """The name of a picture; the number makes it the only one of its image.
+
+    Args:
+        number: Place of the image.
+        verdict: A word.
+        image: Its name, of which the end is kept where it is long.
+    """
+    safe = re.sub(r"[^\w.-]+", "_", str(Path(image).with_suffix("")))
+    end = safe.encode()[-LONGEST:].decode(errors="ignore")
+    return f"{number:03}_{verdict}_{end}.png"
+
+
+def _picture(figure: "Figure") -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _origin(decision: Mapping[str, Any]) -> str:
+    """Where a threshold comes from, in words."""
+    if decision.get("kind") == "folds":
+        return f"threshold from folds for a false alarm rate of {decision['alpha']:g}"
+    return "" if decision.get("value") is None else "threshold: the largest training score"
+
+
+def _remove_others(folder: Path, written: Sequence[Path]) -> None:
+    for path in folder.glob("*.png") if folder.is_dir() else ():
+        if _OURS.fullmatch(path.name) and path not in written:
+            path.unlink(missing_ok=True)

@@ -1,4 +1,8 @@
-"""The files beside a record: the raw score of every test image, and the counts of its pixels."""
+"""The files beside a record, each with raw numbers of which the record holds the checksum.
+
+They are the score of every test image, the counts of its pixels, and the scores of the training
+images by detectors that had not seen them.
+"""
 
 import csv
 import hashlib
@@ -10,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from adbench.errors import AdbenchError
-from adbench.evaluation.bootstrap import PixelPairs
+from adbench.evaluation.pairs import PixelPairs
 
-SCORES, PIXELS = ".scores.csv", ".pixels.npz"
-"""The suffixes of the two files."""
+SCORES, PIXELS, FOLDS = ".scores.csv", ".pixels.npz", ".folds.csv"
+"""The suffixes of the files."""
+SUFFIXES = (SCORES, PIXELS, FOLDS)
 COLUMNS = ["name", "defect", "anomalous", "score"]
+FOLD_COLUMNS = ["name", "fold", "score", "highest"]
 
 
 class RecordError(AdbenchError):
@@ -31,12 +37,35 @@ class ImageScore:
     score: float
 
 
+@dataclass(frozen=True)
+class FoldScore:
+    """The raw result for one training image, by a detector that was fitted without its fold."""
+
+    name: str
+    fold: int
+    score: float
+    highest: float | None
+    """The largest value of the anomaly map; None where there is none."""
+
+
 def scores_csv(scores: Sequence[ImageScore]) -> bytes:
     """The scores as CSV, every digit kept."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([s.name, s.defect, int(s.anomalous), repr(s.score)] for s in scores)
+    return text.getvalue().encode()
+
+
+def folds_csv(scores: Sequence[FoldScore]) -> bytes:
+    """The scores of training images as CSV, every digit kept."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FOLD_COLUMNS)
+    writer.writerows(
+        [s.name, s.fold, repr(s.score), "" if s.highest is None else repr(s.highest)]
+        for s in scores
+    )
     return text.getvalue().encode()
 
 
@@ -67,6 +96,28 @@ def read_scores(path: Path, checksum: str | None) -> list[ImageScore]:
         ]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise _unreadable(path, "raw scores", error) from error
+
+
+def read_folds(path: Path, checksum: str | None) -> list[FoldScore]:
+    """The scores of training images in a file whose content has this sha256.
+
+    Raises:
+        RecordError: It is missing, was changed, or cannot be read.
+    """
+    content = _content(path, checksum, "scores of the folds")
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+        return [
+            FoldScore(
+                r["name"],
+                int(r["fold"]),
+                float(r["score"]),
+                float(r["highest"]) if r["highest"] else None,
+            )
+            for r in rows
+        ]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise _unreadable(path, "scores of the folds", error) from error
 
 
 def read_pixels(path: Path, checksum: str | None) -> PixelPairs:
@@ -101,11 +152,13 @@ def _content(path: Path, checksum: str | None, what: str) -> bytes:
     if sha256(content) != checksum:
         raise RecordError(
             f"{path}: {what} are not those that were measured: the sha256 differs from the "
-            "record's; delete the record and run again"
+            "record's; move the record out of the folder and run again"
         )
     return content
 
 
 def _unreadable(path: Path, what: str, error: Exception) -> RecordError:
     why = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return RecordError(f"{path}: {what} cannot be read ({why}); delete the record and run again")
+    return RecordError(
+        f"{path}: {what} cannot be read ({why}); move the record out of the folder and run again"
+    )

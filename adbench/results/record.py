@@ -29,9 +29,15 @@ class Record:
     """95% intervals [low, high] of the metrics that have one."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a value is None or absent: by metric, by field ("time") or by place ("seconds.fit")."""
-    threshold: dict[str, float | None] = field(default_factory=dict)
-    """value: the largest score over normal training images; false_positive_rate and
-    true_positive_rate that it gives on the test images."""
+    threshold: dict[str, Any] = field(default_factory=dict)
+    """kind (train or folds), value, and what it gives on the test images: false_positive_rate and
+    true_positive_rate with their exact 95% intervals, false_positive_interval and
+    true_positive_interval. From folds also alpha, promised {n, mean, low, high} (the false alarm
+    rate on new normal images, with its 95% interval over the n training images drawn), and
+    pixel_value: as seldom does any pixel of a normal image exceed it."""
+    folds: dict[str, Any] = field(default_factory=dict)
+    """wanted and number of the folds that were made, seed of their draw, and seconds of their fits
+    and scores; None with a reason where these served other settings too."""
     seconds: dict[str, float | None] = field(default_factory=dict)
     """extract (decode and backbone, all images), fit and score (all test images), each measured
     alone; None with a reason where it was not."""
@@ -47,6 +53,10 @@ class Record:
     weights: dict[str, Any] = field(default_factory=dict)
     """Where the backbone's weights come from: setting (pretrained, random, package:NAME or the name
     of a file), name and seed. The sha256 in the identity says what they are."""
+    left_out: dict[str, Any] = field(default_factory=dict)
+    """What the geometry leaves out of the test images: ``area`` and ``marked``, shares of the area
+    and of the pixels that the masks mark (None without such), and ``images``, the names of the
+    anomalous ones of which no marked pixel is left. Empty in records of earlier versions."""
     channels: dict[str, int] = field(default_factory=dict)
     """Pyramid level -> channels of the backbone's map there, for the levels that were read."""
     environment: dict[str, Any] = field(default_factory=dict)

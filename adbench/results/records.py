@@ -1,27 +1,32 @@
 """What one run on one category found: a JSON record with its raw scores beside it.
 
 ``DATASET-CATEGORY-METHOD-BACKBONE-ID.json`` holds the record, ``.scores.csv`` one row per test
-image and ``.pixels.npz`` the counts from which pixel AUROC is resampled. Each file is written whole
-or not at all. The id is the hash of the identity: of what was measured, not of what came out.
+image, ``.pixels.npz`` the counts from which pixel AUROC is resampled, and ``.folds.csv`` one row
+per training image where a threshold was found from folds. Each file is written whole or not at all.
+The id is the hash of the identity: of what was measured, not of what came out.
 """
 
 import json
+import logging
 import re
+import tempfile
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from adbench.errors import AdbenchError
-from adbench.evaluation.bootstrap import PixelPairs
 from adbench.evaluation.measured import measure_images
 from adbench.evaluation.metrics import METRICS, of_level
+from adbench.evaluation.pairs import PixelPairs
 from adbench.results import raw
-from adbench.results.raw import ImageScore, RecordError
+from adbench.results.raw import FoldScore, ImageScore, RecordError
 from adbench.results.record import SCHEMA, Record, identity_id, to_json
 from adbench.system.files import write_whole
 from adbench.system.settings import digest
 
 __all__ = [
+    "FoldScore",
     "ImageScore",
     "Record",
     "RecordError",
@@ -30,15 +35,39 @@ __all__ = [
     "is_old",
     "load",
     "load_all",
+    "load_folds",
     "load_pixels",
     "load_scores",
+    "present",
+    "require_writable",
     "save",
     "save_contents",
     "update",
 ]
 
+log = logging.getLogger(__name__)
+
+_MEND = "move it out of the folder and run again"
+"""What to do with a record that cannot be trusted."""
+_NAME = re.compile(r"(.+-)?[0-9a-f]{16}")
+"""The name of a record's file without its suffix; other files are not adbench's."""
 _OLD_NAME = re.compile(r"[0-9a-f]{16}")
 """The whole name of a record of schema 1."""
+
+
+def require_writable(folder: Path) -> None:
+    """Try whether records can be written, before the work; the folder is made.
+
+    Raises:
+        AdbenchError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise AdbenchError(f"cannot write records to {folder}: {why}; set results=DIR") from None
 
 
 def save(
@@ -76,29 +105,34 @@ def save_contents(folder: Path, record: Record, contents: dict[str, bytes]) -> P
         path.unlink(missing_ok=True)  # an earlier record must not stand beside other scores
         for suffix, content in contents.items():
             write_whole(path.with_name(record.name + suffix), content)
-        for suffix in {raw.SCORES, raw.PIXELS} - set(contents):
+        for suffix in set(raw.SUFFIXES) - set(contents):
             path.with_name(record.name + suffix).unlink(missing_ok=True)
         write_whole(path, to_json(record))
         for old in earlier:  # the same experiment under the names of other presets
-            for beside in (old, *(old.with_name(old.stem + s) for s in (raw.SCORES, raw.PIXELS))):
+            for beside in (old, *(old.with_name(old.stem + s) for s in raw.SUFFIXES)):
                 beside.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
     return path
 
 
-def update(folder: Path, record: Record) -> Path:
-    """Write a record again that was completed, such as with a time; its raw files stay.
+def update(folder: Path, record: Record, folds: Sequence[FoldScore] | None = None) -> Path:
+    """Write a record again that was completed, such as with a time; its other raw files stay.
 
     Args:
         folder: The folder of records, where the record lies.
         record: As it was read, with what it lacked.
+        folds: Scores of the training images that are new, one row per image.
 
     Raises:
         AdbenchError: The folder cannot be written or is full; the record stays as it was.
     """
     path = next(iter(_paths(folder, record.id)), folder / f"{record.name}.json")
     try:
+        if folds is not None:
+            content = raw.folds_csv(folds)
+            write_whole(path.with_name(path.stem + raw.FOLDS), content)
+            record = replace(record, files={**record.files, raw.FOLDS: raw.sha256(content)})
         write_whole(path, to_json(record))
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -115,21 +149,17 @@ def load(path: Path) -> Record:
         content = json.loads(path.read_text())
         schema, checksum = content.pop("schema"), content.pop("checksum")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(
-            f"{path}: not a whole record ({error}); delete it and run again"
-        ) from error
+        raise RecordError(f"{path}: not a whole record ({error}); {_MEND}") from error
     if schema == 1:
         raise _old(path)
     if schema != SCHEMA:
-        raise RecordError(
-            f"{path}: schema {schema}, this adbench reads {SCHEMA}; delete it and run again"
-        )
+        raise RecordError(f"{path}: schema {schema}, this adbench reads {SCHEMA}; {_MEND}")
     if digest({"schema": schema, **content}) != checksum:
-        raise RecordError(f"{path}: was changed after it was written; delete it and run again")
+        raise RecordError(f"{path}: was changed after it was written; {_MEND}")
     content.pop("id")
     unknown = set(content) - {f.name for f in fields(Record)}
     if unknown:
-        raise RecordError(f"{path}: unknown fields {sorted(unknown)}")
+        raise RecordError(f"{path}: unknown fields {sorted(unknown)}; {_MEND}")
     return _with_new_metrics(path.parent, Record(**content))
 
 
@@ -156,13 +186,28 @@ def is_old(path: Path) -> bool:
     return _OLD_NAME.fullmatch(path.stem) is not None
 
 
+def present(folder: Path) -> bool:
+    """Whether a folder holds any record."""
+    return any(_NAME.fullmatch(path.stem) for path in folder.glob("*.json"))
+
+
 def load_all(folder: Path) -> list[Record]:
     """Every record of a folder, ordered by file name.
+
+    JSON files that have not the name of a record are left out, with a warning.
 
     Raises:
         AdbenchError: There is no folder or no record, or one that cannot be trusted.
     """
-    paths = sorted(folder.glob("*.json"))
+    every = sorted(folder.glob("*.json"))
+    paths = [path for path in every if _NAME.fullmatch(path.stem)]
+    if foreign := [path.name for path in every if path not in paths]:
+        log.warning(
+            "%s: %d files have not the name of a record and are not read, such as %s",
+            folder,
+            len(foreign),
+            foreign[0],
+        )
     if not paths:
         raise AdbenchError(
             f"{folder}: no records there; run `adbench run` first or set results=DIR"
@@ -183,6 +228,16 @@ def load_scores(folder: Path, record: Record) -> list[ImageScore]:
             f"{path}: {len(scores)} rows, the record has {record.counts['test']} test images"
         )
     return scores
+
+
+def load_folds(folder: Path, record: Record) -> list[FoldScore]:
+    """The scores of the training images of a record, by detectors that had not seen them.
+
+    Raises:
+        RecordError: The file is missing or was changed.
+    """
+    path = _beside(folder, record, raw.FOLDS)
+    return raw.read_folds(path, record.files.get(raw.FOLDS))
 
 
 def load_pixels(folder: Path, record: Record) -> PixelPairs:

@@ -10,7 +10,9 @@ from typing import Any
 from tabulate import tabulate
 
 from adbench.evaluation.metrics import METRICS
+from adbench.results import notes, thresholds
 from adbench.results.record import Record
+from adbench.results.spreadsheet import safe
 
 NAMES = tuple(metric.name for metric in METRICS)
 """The metrics, which tables show in percent."""
@@ -43,9 +45,7 @@ COLUMNS = {
     "test": "test images",
     "anomalous": "anomalous ones among them",
     **_metric_columns(),
-    "threshold": "largest image score over the normal training images",
-    "threshold_fpr": "false positive rate of that threshold on the test images",
-    "threshold_tpr": "true positive rate",
+    **thresholds.COLUMNS,
     "decode_p50": "seconds to decode one image file, median; not in the total",
     "preprocess_p50": "seconds to resize, crop and stack one image, median",
     "backbone_p50": "seconds in the backbone for one image, median",
@@ -62,13 +62,15 @@ COLUMNS = {
     "extract_seconds": "decode and backbone for all images; empty where any features were kept",
     "fit_seconds": "the fit; empty where it was not made alone",
     "score_seconds": "scoring all test images; empty where this served other settings too",
+    "folds_seconds": "fits and scores of all folds; empty where these served other settings too",
     "peak_bytes": "highest resident memory of the process; empty where it was not measured alone",
     "state_bytes": "what the method learned, as a saved detector would hold it",
+    "weights": "where the backbone's weights come from; `random`: accuracies mean nothing",
     "record": "id of the record",
 }
 """The columns of a run's CSV and what they hold."""
 
-TEXTS = ("category", "rival", "record")
+TEXTS = ("category", "threshold_kind", "rival", "weights", "record")
 """The columns that hold no numbers."""
 COUNTS = (
     *("train", "test", "anomalous", "multiply_adds", "rival_multiply_adds"),
@@ -82,11 +84,10 @@ def row(record: Record) -> dict[str, Any]:
     values: dict[str, Any] = {"category": record.category, **record.counts, **record.metrics}
     for name, interval in record.intervals.items():
         values[f"{name}_low"], values[f"{name}_high"] = interval or (None, None)
-    values["threshold"] = record.threshold.get("value")
-    values["threshold_fpr"] = record.threshold.get("false_positive_rate")
-    values["threshold_tpr"] = record.threshold.get("true_positive_rate")
+    values |= thresholds.row(record)
     for stage, seconds in record.time.items():
         values[f"{stage}_p50"], values[f"{stage}_p95"] = seconds["p50"], seconds["p95"]
+    values["folds_seconds"] = record.folds.get("seconds")
     values.update({f"{stage}_seconds": seconds for stage, seconds in record.seconds.items()})
     values.update({f"{what}_bytes": size for what, size in record.memory.items()})
     values["multiply_adds"] = record.work.get("multiply_adds_per_patch")
@@ -94,6 +95,7 @@ def row(record: Record) -> dict[str, Any]:
         values["rival"] = name
         values["rival_distance_p50"] = rival.get("time", {}).get("distance", {}).get("p50")
         values["rival_multiply_adds"] = rival.get("multiply_adds_per_patch")
+    values["weights"] = record.weights.get("setting")
     values["record"] = record.id
     return {name: values.get(name) for name in COLUMNS}
 
@@ -102,13 +104,16 @@ def lines(records: Sequence[Record]) -> list[dict[str, Any]]:
     """One line per category and one of means over them, with the keys of ``COLUMNS``."""
     found = [row(record) for record in records]
     mean: dict[str, Any] = {
-        name: _mean([line[name] for line in found]) for name in COLUMNS if _has_mean(name)
+        name: _mean([line[name] for line in found]) for name in COLUMNS if has_mean(name)
     }
     return [*found, {**dict.fromkeys(COLUMNS), **mean, "category": "mean"}]
 
 
 def to_csv(records: Sequence[Record]) -> str:
-    """Plain numbers to 6 places; an empty cell where there is none."""
+    """Plain numbers to 6 places; an empty cell where there is none.
+
+    Texts that a spreadsheet would take for formulas have an apostrophe before them.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -117,15 +122,21 @@ def to_csv(records: Sequence[Record]) -> str:
 
 
 def to_screen(records: Sequence[Record]) -> str:
-    """The main columns, metrics in percent, for a terminal."""
-    rows = [[line["category"], *(shown(n, line[n]) for n in SCREEN)] for line in lines(records)]
-    return tabulate(
+    """The main columns, metrics in percent, for a terminal; below them why numbers are missing."""
+    found = lines(records)
+    of = [*records, *records[:1]]  # the mean is starred like what it is over
+    rows = [
+        [line["category"], *(notes.starred(record, n, shown(n, line[n])) for n in SCREEN)]
+        for record, line in zip(of, found, strict=True)
+    ]
+    table = tabulate(
         rows,
         headers=["category", *SCREEN.values()],
         stralign="right",
         colalign=("left",),
         disable_numparse=True,
     )
+    return "\n".join([table, *notes.below(records, found[:-1], SCREEN)])
 
 
 def rivals_to_screen(records: Sequence[Record]) -> str:
@@ -166,9 +177,10 @@ def shown(name: str, value: float | None) -> str:
     return f"{value:.2f}"
 
 
-def _has_mean(name: str) -> bool:
+def has_mean(name: str) -> bool:
     """Whether a column holds numbers whose mean over categories means something."""
-    return name not in (*TEXTS, "threshold") and not name.endswith(("_low", "_high"))
+    single = (*TEXTS, "threshold", "threshold_pixel", "threshold_alpha")
+    return name not in single and not name.endswith(("_low", "_high"))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -178,5 +190,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _plain(name: str, value: Any) -> str:
     if value is None or name in TEXTS:
-        return value or ""
+        return safe(value or "")
     return f"{value:.15g}" if name in COUNTS else f"{value:.6f}"

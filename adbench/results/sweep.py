@@ -5,21 +5,34 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
+from adbench.results.notes import below
 from adbench.results.record import Record
+from adbench.results.spreadsheet import safe
 from adbench.results.summary import COLUMNS, NAMES, SCREEN, row, shown
 
+Jobs = Sequence[tuple[dict[str, str], Sequence[Record]]]
+"""The overrides of each job that vary, and its records."""
 
-def sweep_frame(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> pd.DataFrame:
+
+def sweep_frame(jobs: Jobs) -> pd.DataFrame:
     """One row per job and category of a sweep: the job's overrides, then the columns of a run."""
     return pd.DataFrame(
         [{**_named(overrides), **row(record)} for overrides, records in jobs for record in records]
     )
 
 
-def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> str:
+def sweep_csv(jobs: Jobs) -> str:
+    """``sweep_frame`` as CSV; texts that a spreadsheet would take for formulas are escaped."""
+    frame = sweep_frame(jobs).rename(columns=safe)
+    escaped = frame.map(lambda value: safe(value) if isinstance(value, str) else value)
+    return str(escaped.to_csv(index=False, float_format="%.6f"))
+
+
+def sweep_to_screen(jobs: Jobs) -> str:
     """One row per setting: means over its categories.
 
-    Where a setting ran with several seeds, mean ± standard deviation over them.
+    Where a setting ran with several seeds, mean ± standard deviation over them. Below the table
+    stands why numbers are missing, and which accuracies are of random weights.
     """
     long = sweep_frame(jobs)
     swept = dict.fromkeys(name for overrides, _ in jobs for name in _named(overrides))
@@ -40,9 +53,16 @@ def sweep_to_screen(jobs: Sequence[tuple[dict[str, str], Sequence[Record]]]) -> 
                 f"{m} ± {s}" if c in NAMES else m
                 for c, m, s in zip(SCREEN, cells, deviations, strict=True)
             ]
+        if (group["weights"] == "random").any():
+            cells = [
+                f"{t}*" if c in NAMES and t != "-" else t
+                for c, t in zip(SCREEN, cells, strict=True)
+            ]
         rows.append([*setting, group["category"].nunique(), n, *cells])
     headers = [*varied, "categories", "seeds", *SCREEN.values()]
-    return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
+    table = tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
+    every = list({record.id: record for _, records in jobs for record in records}.values())
+    return "\n".join([table, *below(every, [row(record) for record in every], SCREEN)])
 
 
 def _named(overrides: dict[str, str]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Files that are written whole or not at all."""
 
 import contextlib
-import glob
+import hashlib
 import os
+import platform
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -11,9 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
+import psutil
 
-STALE = 3600.0
-"""Seconds after which a temporary file that nobody wrote to is one that a killed process left."""
+STALE = 24 * 3600.0
+"""Seconds after which a temporary file of another machine, to which nobody wrote, is given up."""
+_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
 
 
 @contextmanager
@@ -22,18 +26,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     It is a temporary file beside ``path``, which is flushed to the disk and then renamed. So a
     reader, a crash or a kill sees the old content or the new, never a part. The temporary file is
-    removed where the block fails; those that killed processes left for the same ``path`` are
-    removed too.
+    removed where the block fails; those that killed processes left in the folder are removed too.
 
     Raises:
         OSError: The folder cannot be written or is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    _remove_left(path.parent)
+    mark = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{_short(path.name)}.{mark}.tmp")
     try:
         # The user's umask gives it the rights of any other file; those of tempfile are private.
         with temporary.open("xb") as file:
@@ -58,3 +59,44 @@ def cache_folder(chosen: str | None) -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(platformdirs.user_cache_dir("adbench", appauthor=False))
+
+
+def private_folder(folder: Path) -> bool:
+    """Make a folder that its owner alone can read and write; whether it is such a folder now.
+
+    What is run after it was read from a folder, such as machine code, is kept in no other.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+    except OSError:
+        return False
+    if os.name != "posix":
+        return True
+    return about.st_uid == os.geteuid() and not about.st_mode & 0o077 and os.access(folder, os.W_OK)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove the temporary files of processes of this machine that are no more, and old ones."""
+    for file in folder.glob(".*.tmp"):
+        found = _TEMPORARY.fullmatch(file.name)
+        if not found:
+            continue
+        machine, process = found[1], int(found[2])
+        with contextlib.suppress(OSError):
+            dead = machine == _machine() and not psutil.pid_exists(process)
+            if dead or time.time() - file.stat().st_mtime > STALE:
+                file.unlink()
+
+
+def _machine() -> str:
+    """A short name for what a process number is unique on: a machine, or a container on it."""
+    name = platform.node()
+    with contextlib.suppress(OSError):
+        name += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _short(name: str) -> str:
+    """So much of a name that what is added still fits into a file name of 255 bytes."""
+    return name.encode()[:200].decode(errors="ignore")

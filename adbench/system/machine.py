@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +13,15 @@ import psutil
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import adbench
 from adbench.errors import AdbenchError
+from adbench.system.origin import commit
 
 OWN_GROUPS = Path("/proc/self/cgroup")
 """Where Linux names the control groups of the process."""
 GROUPS = Path("/sys/fs/cgroup")
 """Where Linux shows their limits, and so those of containers and batch jobs."""
-PACKAGE = Path(__file__).parents[1]
-"""The folder of the package."""
 _PACKAGES = (
-    "adbench",
     "torch",
     "timm",
     "open_clip_torch",
@@ -91,9 +89,12 @@ def describe(device: str) -> dict[str, Any]:
         "blas": sorted(libraries),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {p: v for p in _PACKAGES if (v := version(p))},
+        "versions": {
+            "adbench": adbench.__version__,
+            **{p: v for p in _PACKAGES if (v := version(p))},
+        },
         "variables": {v: os.environ[v] for v in _VARIABLES if v in os.environ},
-        "commit": commit(PACKAGE),
+        "commit": commit(),
     }
 
 
@@ -103,23 +104,6 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def commit(package: Path) -> str | None:
-    """The commit that the code in the folder ``package`` is of; None where nothing says it.
-
-    A wheel and an archive of the source carry it as ``commit.txt`` (see ``hatch_build.py``). A
-    checkout asks git.
-    """
-    with contextlib.suppress(OSError):
-        return (package / "commit.txt").read_text().strip() or None
-    if not (package.parent / ".git").exists():
-        return None  # git would answer with the commit of a repository further up
-    words = ["git", "-C", str(package.parent), "rev-parse", "HEAD"]
-    with contextlib.suppress(OSError):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        return done.stdout.strip() or None
-    return None
 
 
 def free_memory() -> int:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from adbench.errors import AdbenchError
+from adbench.system.complaints import explain
 
 T = TypeVar("T")
 
@@ -75,14 +76,14 @@ def check(cls: type[T], settings: dict[str, Any], path: str) -> T:
     Args:
         cls: A pydantic dataclass.
         settings: JSON-like.
-        path: Where the settings stand, such as ``method``; named in errors.
+        path: Where the settings stand, such as ``method``; named in errors. Empty at the top.
     """
     try:
         # Through JSON, so that a list can fill a tuple, and a mapping a part, while types stay
         # strict.
         return TypeAdapter(cls).validate_json(json.dumps(settings))
     except ValidationError as error:
-        raise AdbenchError(_explain(error, cls, path)) from None
+        raise AdbenchError(explain(error, cls, path)) from None
 
 
 def digest(content: Any, length: int = 20) -> str:
@@ -109,19 +110,3 @@ def _jsonable(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return settings_of(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _explain(error: ValidationError, cls: type, path: str) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join([path, *(str(part) for part in problem["loc"])])
-        if problem["type"] == "unexpected_keyword_argument":
-            known = ", ".join(f.name for f in fields(cls) if f.init)
-            lines.append(f"{where}: unknown setting; {cls.__name__} has {known}")
-        elif problem["type"] == "missing":
-            lines.append(f"{where}: must be given")
-        elif problem["loc"]:
-            lines.append(f"{where}: {problem['msg']}, got {problem['input']!r}")
-        else:
-            lines.append(f"{path}: {problem['msg']}")
-    return "\n".join(lines)

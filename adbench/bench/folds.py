@@ -1,0 +1,212 @@
+"""Scores of normal images by detectors that have not seen them: k folds over the training images.
+
+Every image belongs to one fold. For each fold a detector is fitted on the images of all others, and
+scores those of the fold. Copies of an image belong to one fold, so that no image is scored by a
+detector that has seen it under another name.
+
+With k folds a detector sees (k - 1) / k of the images. Where the scale of its scores depends on
+their number, a threshold from the scores is off by that: those of CRD with an absolute lambda far
+below every eigenvalue are (k / (k - 1))^2 times as high as those of the fit on all images.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from adbench.backbones.backbone import Backbone
+from adbench.bench import memory
+from adbench.data.geometry import Geometry
+from adbench.data.images import image_size
+from adbench.data.samples import Images
+from adbench.detectors.detector import Detector, Provider
+from adbench.detectors.family import Family
+from adbench.errors import AdbenchError
+from adbench.features.features import Features
+from adbench.system import machine
+from adbench.system.progress import doing
+
+TOGETHER = 2**28
+"""Bytes of anomaly maps that are made at once."""
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Scores of n normal images, each by a detector that was fitted without its fold.
+
+    Attributes:
+        fold: (n,) int64, the fold of each image.
+        images: (n,) float64 image scores.
+        highest: (n,) float64, the largest value of each anomaly map; None without maps.
+    """
+
+    fold: np.ndarray
+    images: np.ndarray
+    highest: np.ndarray | None
+
+
+def contents(images: Images) -> list[Any]:
+    """What tells images apart: the digest of each, or its path where there are no digests."""
+    return list(images.digests or images.paths)
+
+
+def fold_of(images: Images, folds: int, seed: int) -> np.ndarray:
+    """(n,) int64, the fold of each image: a random one, and folds of about the same size.
+
+    Args:
+        images: Files.
+        folds: How many; where there are fewer different images, each is a fold of its own.
+        seed: Of the draw.
+
+    Raises:
+        AdbenchError: There are not two different images.
+    """
+    names = contents(images)
+    different = list(dict.fromkeys(names))
+    if len(different) < 2:
+        raise AdbenchError(
+            "threshold=folds needs at least 2 different normal training images; "
+            f"got {len(different)}"
+        )
+    places = np.random.default_rng(seed).permutation(len(different))
+    chosen = dict(zip(different, (places % folds).tolist(), strict=True))
+    return np.array([chosen[name] for name in names])
+
+
+def out_of_fold(
+    detectors: Sequence[Detector], images: Images, provider: Provider, folds: int, seed: int
+) -> list[OutOfFold]:
+    """Scores of normal images by detectors that have not seen them.
+
+    Features are made once, of all images. Each fold costs one fit, which serves all the detectors.
+
+    Args:
+        detectors: Unfitted, with one ``fit_key``, or a single one of any kind.
+        images: Files of normal images.
+        provider: Gives the features of all images.
+        folds: How many.
+        seed: Of the draw of the folds.
+
+    Returns:
+        The scores of each detector.
+
+    Raises:
+        AdbenchError: There are not two different images, or what a detector cannot learn from the
+            images outside of a fold.
+    """
+    fold = fold_of(images, folds, seed)
+    count = int(fold.max()) + 1
+    scores = [np.empty(len(images)) for _ in detectors]
+    highest: list[np.ndarray | None] = [np.empty(len(images)) for _ in detectors]
+    for number in range(count):
+        with doing(f"fold {number + 1} of {count}"):
+            rows = np.flatnonzero(fold == number)
+            found = _scored_apart(detectors, images, rows, provider)
+            for place, (values, maxima) in enumerate(found):
+                scores[place][rows] = values
+                of_map = highest[place]
+                if of_map is None or maxima is None:
+                    highest[place] = None
+                else:
+                    of_map[rows] = maxima
+    return [OutOfFold(fold, s, h) for s, h in zip(scores, highest, strict=True)]
+
+
+def _scored_apart(
+    detectors: Sequence[Detector], images: Images, rows: np.ndarray, provider: Provider
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Image scores and largest map values of the images at ``rows``, fitted on all others."""
+    family, parts = Family(detectors), _Parts(images, provider)
+    others = _taken(images, np.setdiff1d(np.arange(len(images)), rows))
+    memory.require(family.largest, others, len(rows), parts)
+    family.fit(others, parts)
+    for error in family.errors.values():
+        raise error
+    step = _at_once(images, family.largest.geometry, len(detectors))
+    blocks = [
+        family.score(_taken(images, rows[start : start + step]), range(len(detectors)))
+        for start in range(0, len(rows), step)
+    ]
+    return [
+        (
+            np.concatenate([scores.images.numpy() for scores in of_detector]),
+            _maxima([scores.maps for scores in of_detector]),
+        )
+        for of_detector in zip(*blocks, strict=True)
+    ]
+
+
+@dataclass
+class _Parts:
+    """A provider that takes the features of some images from those of all."""
+
+    images: Images
+    provider: Provider
+    _held: dict[tuple[Any, ...], Features] = field(default_factory=dict)
+
+    def features(
+        self,
+        backbone: Backbone,
+        geometry: Geometry,
+        images: Images,
+        layers: Sequence[int],
+        vectors: bool,
+    ) -> Features:
+        """Features of some of the images; what is selected from them is not kept on disk."""
+        key = (images.paths, tuple(layers), vectors)
+        if key not in self._held:
+            whole = self.provider.features(backbone, geometry, self.images, layers, vectors)
+            row = {path: place for place, path in enumerate(self.images.paths)}
+            self._held[key] = _rows(whole, [row[path] for path in images.paths])
+        return self._held[key]
+
+    def selecting(
+        self, normal: Features, selection: dict[str, Any]
+    ) -> AbstractContextManager[None]:
+        """See ``Provider``."""
+        return self.provider.selecting(normal, selection)
+
+    def read_order(self, normal: Features, selection: dict[str, Any]) -> np.ndarray | None:
+        """See ``Provider``."""
+        return self.provider.read_order(normal, selection)
+
+    def keep_order(self, normal: Features, selection: dict[str, Any], order: np.ndarray) -> None:
+        """See ``Provider``."""
+        self.provider.keep_order(normal, selection, order)
+
+
+def _maxima(maps: Sequence[torch.Tensor | None]) -> np.ndarray | None:
+    """The largest value of every map; None where a method gives no maps."""
+    blocks = [block.amax(dim=(1, 2)).numpy() for block in maps if block is not None]
+    return np.concatenate(blocks) if len(blocks) == len(maps) else None
+
+
+def _rows(whole: Features, rows: list[int]) -> Features:
+    """The features of some images, copied out of those of all, which may be mapped from a file."""
+    arrays = [*whole.maps, *([] if whole.vectors is None else [whole.vectors])]
+    needed, free = sum(a[0].nbytes for a in arrays) * len(rows), machine.free_memory()
+    if needed > free:
+        raise AdbenchError(
+            f"threshold=folds: the features of {len(rows)} images take {needed / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB of memory are free; free some or set threshold=none"
+        )
+    at = torch.tensor(rows)
+    maps, vectors = [m[at] for m in whole.maps], whole.vectors
+    whole.evict()
+    vectors = None if vectors is None else vectors[at]
+    return replace(whole, maps=maps, vectors=vectors, key="", files=[])
+
+
+def _taken(images: Images, rows: np.ndarray) -> Images:
+    """Some of the images."""
+    paths = tuple(images.paths[row] for row in rows)
+    return Images(paths, tuple(images.digests[row] for row in rows) if images.digests else ())
+
+
+def _at_once(images: Images, geometry: Geometry, detectors: int) -> int:
+    """How many images may be scored at once."""
+    height, width = geometry.size or geometry.size_of(image_size(images.paths[0]))
+    return max(1, TOGETHER // (4 * height * width * detectors))

@@ -1,0 +1,30 @@
+"""A job on one category, and what it still lacks there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from adbench.bench import thresholds
+from adbench.bench.plan import Plan
+from adbench.results.records import Record
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job on one category."""
+
+    place: int
+    """Of the job in the session."""
+    plan: Plan
+    identity: dict[str, Any]
+    known: Record | None
+    """The record that there is."""
+
+    @property
+    def lacks(self) -> set[str]:
+        """What is to be measured: ``metrics``, ``train`` or ``folds`` (the threshold), ``time``."""
+        threshold = str(self.plan.options.threshold)
+        wanted = {threshold} - {"none"} | ({"time"} if self.plan.wants_time else set())
+        if self.known is None:
+            return {"metrics", *wanted}
+        had = {threshold} if thresholds.has(self.known, self.plan) else set()
+        return wanted - had - ({"time"} if self.known.time else set())

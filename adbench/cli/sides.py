@@ -1,0 +1,27 @@
+"""Settings as words of a command, such as those of ``compare`` and ``plot``.
+
+Each word is a setting: overrides of ``adbench run`` in one string, or the id of a record. One that
+sets ``results`` alone names the folder of results, as it does in every command.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adbench.config.compose import Configs
+
+RESULTS = "results="
+
+
+def sides_of(words: Sequence[str]) -> list[str]:
+    """The settings among the words."""
+    return [word for word in words if not _names_results(word)]
+
+
+def results_of(words: Sequence[str], configs: Configs) -> Path:
+    """The folder of results: that of the word which names it, or the default of a run."""
+    chosen = [word for word in words if _names_results(word)]
+    return Path(str(configs.compose(chosen).results)).expanduser()
+
+
+def _names_results(word: str) -> bool:
+    return word.startswith(RESULTS)
