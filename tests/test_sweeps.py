@@ -7,6 +7,7 @@ import json
 import pytest
 from commands import SMALL, adbench, mvtec, rows, table
 from hydra.core.utils import JobStatus
+from made_plugin import install
 from made_records import made, saved
 from omegaconf import OmegaConf
 
@@ -133,10 +134,10 @@ def test_a_job_whose_settings_contradict_each_other_fails_alone(tmp_path, words)
 
 @pytest.mark.slow
 def test_hydra_is_told_the_result_of_every_job(tmp_path, words):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "told.py").write_text(CALLBACK)
+    site = install(tmp_path / "site", "told")  # Hydra is given no other code
+    (site / "told" / "__init__.py").write_text(CALLBACK)
     callback = f"+hydra.callbacks.told={{_target_:told.Told,file:'{tmp_path}/told.jsonl'}}"
-    where = {"PYTHONPATH": str(tmp_path / "site")}
+    where = {"PYTHONPATH": str(site)}
     adbench(tmp_path, "run", "-m", *words, callback, "seed=0,1", env=where)
     told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()]
     by_record = [float(r["image_auroc"]) for r in swept(tmp_path)]
