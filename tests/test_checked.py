@@ -16,6 +16,7 @@ from adbench.cli.main import main
 BASE = "experiment=belloni2023_resnet50"
 PRINTED = {"bottle": 1.0, "cable": 0.98}
 CI = Path(__file__).parents[1] / "docs" / "ci"
+RESULTS = Path(__file__).parents[1] / "results" / "records"
 
 
 def check(folder, *words):
@@ -131,3 +132,13 @@ def test_the_example_workflow_passes_and_notices_a_number_that_changed(tmp_path)
     path.write_text(yaml.safe_dump(content))
     code, told = status(commands[0])
     assert (code, "is outside" in told) == (1, True)
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="not in a checkout")
+def test_the_reason_is_that_of_what_was_measured(tmp_path, capsys):
+    """Of a table whose first rows are quoted or were not run."""
+    shutil.copytree(RESULTS, tmp_path / "records")
+    with pytest.raises(SystemExit) as end:
+        main(["table", "han2024_table1", "--check", f"results={tmp_path}"])
+    assert end.value.code == 1
+    assert "efficientnet_lite0 in place of wide_resnet50" in capsys.readouterr().err

@@ -14,7 +14,8 @@ def failures(built: Table) -> list[str]:
     """
     compared = _compared(built)
     if not compared:
-        why = next((c.reason for c in built.cells.values() if c.reason), "no number is printed")
+        measured_first = sorted(built.cells.values(), key=lambda cell: cell.measured is None)
+        why = next((c.reason for c in measured_first if c.reason), "no number is printed")
         return [
             f"{built.name}: none of {built.possible} cells could be compared with its printed "
             f"number: {why}"
