@@ -301,6 +301,16 @@ def test_a_setting_is_the_axis_and_the_others_are_lines(tmp_path):
         assert f"<!-- {tick} -->" in drawn.files[1].read_text()
 
 
+def test_settings_that_a_point_does_not_read_part_no_line(tmp_path):
+    """The whole bank has no sampler, so that its record names none."""
+    whole = made(f"method=patchcore method.ratio=1 {LITE}", "bottle")
+    points = of_records([*ratios(["bottle"]), whole], "method.ratio", CONFIGS)
+    assert {name for point in points for name in point.settings} == {
+        "method.ratio",
+        "method.map_k",
+    }
+
+
 def test_a_short_word_of_a_preset_can_be_the_axis():
     points = of_records(ratios(), "method.k", CONFIGS)
     assert {point.settings["method.k"] for point in points} == {"1", "3"}

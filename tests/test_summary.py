@@ -68,6 +68,16 @@ def test_a_sweep_aggregates_seeds_and_counts_those_that_mattered():
     assert rows[1][:4] == ["y", "1", "1", "50.00"]
 
 
+def test_a_sweep_shows_what_the_thresholds_give():
+    rates = {"kind": "folds", "alpha": 0.05, "false_positive_rate": 0.1, "true_positive_rate": 0.73}
+    jobs = [({"method": "x"}, [record("a", 0.9, threshold=rates, folds={"number": 5})])]
+    jobs += [({"method": "y"}, [record("b", 0.9)])]
+    head, _, first, second, *_ = sweep_to_screen(jobs).splitlines()
+    assert head.split()[-5:] == ["false", "alarms", "%", "found", "%"]
+    assert first.split()[-2:] == ["10.0", "73.0"]
+    assert second.split()[-2:] == ["-", "-"]
+
+
 def test_rivals_stand_beside_the_method():
     rival = {
         "multiply_adds_per_patch": 10,

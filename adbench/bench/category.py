@@ -85,7 +85,7 @@ class Category:
         ]
 
     def left_out(self, geometry: Geometry, with_masks: bool) -> LeftOut:
-        """What the geometry leaves out of the test images, and of their masks where asked."""
+        """What the geometry leaves out of the test images, and of their masks."""
         return left_out(self._look(geometry, with_masks))
 
     def notes(self, unmarked: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The installed packages, besides adbench, that the parts of a run come from."""
+"""The installed packages other than adbench that the parts of a run come from."""
 
 import importlib.metadata
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ KINDS = {
 
 
 def command(given: Namespace, configs: Configs) -> int:
-    """Print where the cache is and the size of each kind; delete them where that was asked."""
+    """Print where the cache is and the size of each kind; delete them with ``--clear``."""
     chosen = configs.compose(given.overrides).cache
     folder = cache_folder(str(chosen) if chosen else None)
     print(folder)

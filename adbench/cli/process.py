@@ -18,7 +18,7 @@ _SIGNALS = ("SIGTERM", "SIGHUP")
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asked the process to end; what is finished is kept."""
+    """A signal ends the process; what is finished is kept."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -36,7 +36,8 @@ def prepare_streams() -> None:
     os.close(descriptor)
     for name, mode in _STREAMS:
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # open as long as the process
+            # It stays open as long as the process.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a stream that a test or a notebook put there
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

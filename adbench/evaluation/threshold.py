@@ -39,7 +39,7 @@ class Promise:
     """What a threshold for a false alarm rate ``alpha`` promises.
 
     Attributes:
-        alpha: The false alarm rate that was asked for.
+        alpha: The false alarm rate that is to be kept.
         n: Scores of normal images that the detector had not seen.
         rank: Which of them is the threshold, 1 for the smallest; None where no score can be.
         mean: The false alarm rate on new normal images, on average over the n images drawn.

@@ -143,8 +143,9 @@ def line_names(lines: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _varying(settings: Sequence[Mapping[str, str]]) -> set[str]:
+    """The names that have several values; where a setting is not read, it has none."""
     names = {name for own in settings for name in own}
-    return {name for name in names if len({own.get(name) for own in settings}) > 1}
+    return {name for name in names if len({own[name] for own in settings if name in own}) > 1}
 
 
 def _value(key: str, record: Record, configs: Configs) -> str | None:

@@ -7,9 +7,10 @@ images by detectors that had not seen them.
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ SCORES, PIXELS, FOLDS = ".scores.csv", ".pixels.npz", ".folds.csv"
 SUFFIXES = (SCORES, PIXELS, FOLDS)
 COLUMNS = ["name", "defect", "anomalous", "score"]
 FOLD_COLUMNS = ["name", "fold", "score", "highest"]
+Row = TypeVar("Row")
 
 
 class RecordError(AdbenchError):
@@ -87,15 +89,12 @@ def read_scores(path: Path, checksum: str | None) -> list[ImageScore]:
     Raises:
         RecordError: It is missing, was changed, or cannot be read.
     """
-    content = _content(path, checksum, "raw scores")
-    try:
-        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-        return [
-            ImageScore(r["name"], r["defect"], r["anomalous"] == "1", float(r["score"]))
-            for r in rows
-        ]
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise _unreadable(path, "raw scores", error) from error
+    return _read_rows(
+        path,
+        checksum,
+        "raw scores",
+        lambda r: ImageScore(r["name"], r["defect"], r["anomalous"] == "1", float(r["score"])),
+    )
 
 
 def read_folds(path: Path, checksum: str | None) -> list[FoldScore]:
@@ -104,20 +103,17 @@ def read_folds(path: Path, checksum: str | None) -> list[FoldScore]:
     Raises:
         RecordError: It is missing, was changed, or cannot be read.
     """
-    content = _content(path, checksum, "scores of the folds")
-    try:
-        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-        return [
-            FoldScore(
-                r["name"],
-                int(r["fold"]),
-                float(r["score"]),
-                float(r["highest"]) if r["highest"] else None,
-            )
-            for r in rows
-        ]
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise _unreadable(path, "scores of the folds", error) from error
+    return _read_rows(
+        path,
+        checksum,
+        "scores of the folds",
+        lambda r: FoldScore(
+            r["name"],
+            int(r["fold"]),
+            float(r["score"]),
+            float(r["highest"]) if r["highest"] else None,
+        ),
+    )
 
 
 def read_pixels(path: Path, checksum: str | None) -> PixelPairs:
@@ -142,6 +138,16 @@ def arrays(scores: Sequence[ImageScore]) -> tuple[np.ndarray, np.ndarray]:
 def sha256(content: bytes) -> str:
     """The checksum that ``sha256sum`` shows."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _read_rows(
+    path: Path, checksum: str | None, what: str, row: Callable[[dict[str, str]], Row]
+) -> list[Row]:
+    content = _content(path, checksum, what)
+    try:
+        return [row(r) for r in csv.DictReader(io.StringIO(content.decode(), newline=""))]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise _unreadable(path, what, error) from error
 
 
 def _content(path: Path, checksum: str | None, what: str) -> bytes:

@@ -165,11 +165,13 @@ def rivals_to_screen(records: Sequence[Record]) -> str:
 
 
 def shown(name: str, value: float | None) -> str:
-    """A number of a column of ``SCREEN`` as a terminal shows it."""
+    """A number of a column as a terminal shows it."""
     if value is None or math.isnan(value):
         return "-"
     if name in NAMES:
         return f"{100 * value:.2f}"
+    if name in thresholds.SCREEN:
+        return f"{100 * value:.1f}"
     if name == "total_p50":
         return f"{1000 * value:.1f}"
     if name == "state_bytes":

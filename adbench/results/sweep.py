@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
+from adbench.results import thresholds
 from adbench.results.notes import below
 from adbench.results.record import Record
 from adbench.results.spreadsheet import safe
@@ -31,7 +32,8 @@ def sweep_csv(jobs: Jobs) -> str:
 def sweep_to_screen(jobs: Jobs) -> str:
     """One row per setting: means over its categories.
 
-    Where a setting ran with several seeds, mean ± standard deviation over them. Below the table
+    Where a setting ran with several seeds, mean ± standard deviation over them. Where there are
+    thresholds, the rates that they give on the test images. Below the table
     stands why numbers are missing, and which accuracies are of random weights.
     """
     long = sweep_frame(jobs)
@@ -40,29 +42,30 @@ def sweep_to_screen(jobs: Jobs) -> str:
     if not varied:
         long["run"], varied = "all", ["run"]
     long[varied] = long[varied].fillna("")
+    every = list({record.id: record for _, records in jobs for record in records}.values())
+    screen = SCREEN | (thresholds.SCREEN if any(r.threshold for r in every) else {})
     rows = []
     for setting, group in long.groupby(varied, sort=False):
         seeds = group["seed"] if "seed" in group else pd.Series(0, index=group.index)
-        per_seed = group[list(SCREEN)].apply(pd.to_numeric).groupby(seeds).mean()
+        per_seed = group[list(screen)].apply(pd.to_numeric).groupby(seeds).mean()
         # A method that draws nothing has one record whatever the seed: one measurement.
         n = min(len(per_seed), group.groupby("category")["record"].nunique().max())
-        cells = [shown(c, per_seed[c].mean()) for c in SCREEN]
+        cells = [shown(c, per_seed[c].mean()) for c in screen]
         if n > 1:
-            deviations = [shown(c, per_seed[c].std()) for c in SCREEN]
+            deviations = [shown(c, per_seed[c].std()) for c in screen]
             cells = [
                 f"{m} ± {s}" if c in NAMES else m
-                for c, m, s in zip(SCREEN, cells, deviations, strict=True)
+                for c, m, s in zip(screen, cells, deviations, strict=True)
             ]
         if (group["weights"] == "random").any():
             cells = [
                 f"{t}*" if c in NAMES and t != "-" else t
-                for c, t in zip(SCREEN, cells, strict=True)
+                for c, t in zip(screen, cells, strict=True)
             ]
         rows.append([*setting, group["category"].nunique(), n, *cells])
-    headers = [*varied, "categories", "seeds", *SCREEN.values()]
+    headers = [*varied, "categories", "seeds", *screen.values()]
     table = tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
-    every = list({record.id: record for _, records in jobs for record in records}.values())
-    return "\n".join([table, *below(every, [row(record) for record in every], SCREEN)])
+    return "\n".join([table, *below(every, [row(record) for record in every], screen)])
 
 
 def _named(overrides: dict[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ COLUMNS = {
     "methods that keep or have seen the training patches",
     "threshold": "an image is called anomalous where its score exceeds it",
     "threshold_pixel": "from folds: as seldom does any pixel of a normal image exceed it",
-    "threshold_alpha": "from folds: the false alarm rate that was asked for",
+    "threshold_alpha": "from folds: the false alarm rate that was chosen",
     "threshold_promised": "from folds: the false alarm rate on new normal images",
     "threshold_promised_low": "lower end of its 95% interval",
     "threshold_promised_high": "upper end",
@@ -24,6 +24,9 @@ COLUMNS = {
     "threshold_tpr_high": "upper end",
 }
 """The columns of a run's CSV that concern the threshold."""
+
+SCREEN = {"threshold_fpr": "false alarms %", "threshold_tpr": "found %"}
+"""The columns of a sweep's table that concern the threshold."""
 
 PROMISES_NOTHING = (
     "train: the largest score over the training images. A method that keeps or has seen their "
