@@ -1,9 +1,9 @@
 """The contract of a backbone."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Backbone(Protocol):
@@ -43,5 +43,47 @@ class Backbone(Protocol):
         Raises:
             ImpossibleError: A layer that the network lacks, naming those it has, or an image size
                 that it does not take, naming what to set.
+        """
+        ...
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """A backbone whose network can be made again from tensors, without its file."""
+
+    def carried(self, size: tuple[int, int]) -> dict[str, Tensor]:
+        """The tensors of the network for images of (H, W)."""
+        ...
+
+    def carry(self, state: Mapping[str, Tensor], sha256: str, words: Mapping[str, Any]) -> Self:
+        """A copy whose network has these tensors.
+
+        Args:
+            state: What ``carried`` gave; the copy takes images of the same size.
+            sha256: Of the file that they came from, for the identity.
+            words: What ``weights_in_words`` is to say.
+
+        Raises:
+            AdbenchError: The tensors do not fit the network; raised when that is made.
+        """
+        ...
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A backbone whose network can be written as a graph of standard operations."""
+
+    def module(self, size: tuple[int, int], layers: Sequence[int]) -> nn.Module:
+        """The network as its library wrote it, in float32 and in evaluation mode.
+
+        It goes from (n, H, W, 3) uint8 RGB images to the (n, c, h, w) float32 maps of the layers,
+        finest first, and n is free.
+
+        Args:
+            size: (H, W) of the images in pixels.
+            layers: Pyramid levels.
+
+        Raises:
+            ImpossibleError: As ``Backbone.extract``.
         """
         ...

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adbench.backbones import trial
-from adbench.backbones.network import EngineName, Network, Precision, Run, Size
-from adbench.errors import ImpossibleError
+from adbench.backbones.network import EngineName, Network, Precision, Run, Size, outputs_of
 from adbench.system.machine import device_name
 
 
@@ -109,13 +108,8 @@ class Engine:
     ) -> "_Made":
         network = self._build(size)
         levels = network.levels(self._blocks)
-        indices = sorted({*_outputs(network.name, levels, layers, vectors), *earlier})
-        patch = network.reductions[0]
-        if len(set(network.reductions)) == 1 and any(edge % patch for edge in size):
-            raise ImpossibleError(
-                f"images of {size[0]} x {size[1]} pixels: {network.name} reads patches of "
-                f"{patch} x {patch}; set geometry.resize and geometry.crop to multiples of {patch}"
-            )
+        indices = sorted({*outputs_of(network.name, levels, layers, vectors), *earlier})
+        network.require_patches(size)
         mean, std = (
             torch.tensor(values, device=self._device).mul(255).view(3, 1, 1)
             for values in (network.mean, network.std)
@@ -159,7 +153,7 @@ class _Made:
     run: Run
 
     def outputs(self, layers: Sequence[int], vectors: bool) -> list[int]:
-        return _outputs(self.name, self.levels, layers, vectors)
+        return outputs_of(self.name, self.levels, layers, vectors)
 
     def normalise(self, images: Tensor) -> Tensor:
         return _normalised(images, self.mean, self.std)
@@ -168,16 +162,6 @@ class _Made:
 def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     images = images.to(torch.float32, memory_format=torch.channels_last)
     return (images - mean) / std
-
-
-def _outputs(name: str, levels: dict[int, int], layers: Sequence[int], vectors: bool) -> list[int]:
-    """The outputs of a network that a request needs, ascending."""
-    for layer in layers:
-        if layer not in levels:
-            known = ", ".join(str(level) for level in levels)
-            raise ImpossibleError(f"layer {layer}: {name} has the layers {known}")
-    last = {levels[max(levels)]} if vectors else set()
-    return sorted({levels[layer] for layer in layers} | last)
 
 
 def _trim() -> None:

@@ -65,6 +65,37 @@ class Network:
             )
         return {level: block - 1 for level, block in enumerate(chosen, start=1)}
 
+    def require_patches(self, size: Size) -> None:
+        """Raise ImpossibleError where the patches of a transformer do not divide (H, W) pixels."""
+        patch = self.reductions[0]
+        if len(set(self.reductions)) == 1 and any(edge % patch for edge in size):
+            raise ImpossibleError(
+                f"images of {size[0]} x {size[1]} pixels: {self.name} reads patches of "
+                f"{patch} x {patch}; set geometry.resize and geometry.crop to multiples of {patch}"
+            )
+
+
+def outputs_of(
+    name: str, levels: dict[int, int], layers: Sequence[int], vectors: bool
+) -> list[int]:
+    """The outputs of a network that a request needs, ascending.
+
+    Args:
+        name: Of the network.
+        levels: From ``Network.levels``.
+        layers: Pyramid levels.
+        vectors: Whether the last level is needed too.
+
+    Raises:
+        ImpossibleError: A layer that the network lacks.
+    """
+    for layer in layers:
+        if layer not in levels:
+            known = ", ".join(str(level) for level in levels)
+            raise ImpossibleError(f"layer {layer}: {name} has the layers {known}")
+    last = {levels[max(levels)]} if vectors else set()
+    return sorted({levels[layer] for layer in layers} | last)
+
 
 def wrong_size(name: str, size: Size, made_for: Size) -> ImpossibleError:
     """The error where a network takes no images of (H, W) pixels."""

@@ -1,21 +1,31 @@
 """What the backbones of every library share: their settings, their identity and the engine."""
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
-from adbench.backbones import openvino_engine
+from adbench.backbones import openvino_engine, trial
 from adbench.backbones.engine import Engine
-from adbench.backbones.network import EngineName, Network, Precision, Size
+from adbench.backbones.network import EngineName, Network, Precision, Size, outputs_of
 from adbench.backbones.weights import sha256_of_file, sha256_of_state
 from adbench.system.machine import version
 from adbench.system.settings import STRICT, When
+
+
+class Carried(NamedTuple):
+    """Weights that came with a detector, see ``adbench.backbones.backbone.Carries``."""
+
+    state: Mapping[str, Tensor]
+    sha256: str
+    words: Mapping[str, Any]
 
 
 @dataclass(config=STRICT)
@@ -50,6 +60,7 @@ class NetworkMaps(ABC):
     """auto takes the GPU where there is one."""
 
     def __post_init__(self) -> None:
+        self._carried: Carried | None = None
         if self.engine == "openvino":
             openvino_engine.require(self.device)
 
@@ -77,6 +88,8 @@ class NetworkMaps(ABC):
 
     def weights_in_words(self) -> dict[str, Any]:
         """See ``Backbone.weights_in_words``."""
+        if self._carried:
+            return dict(self._carried.words)
         if self.is_random:
             return {"setting": "random", "name": "random", "seed": self.seed}
         setting = self._file.name if self._is_path else self.weights
@@ -97,6 +110,26 @@ class NetworkMaps(ABC):
         """See ``Backbone.release``."""
         self._engine.release()
 
+    def carry(self, state: Mapping[str, Tensor], sha256: str, words: Mapping[str, Any]) -> Self:
+        """See ``adbench.backbones.backbone.Carries``."""
+        copied = dataclasses.replace(self)  # which has made no network yet
+        copied._carried = Carried(state, sha256, words)
+        return copied
+
+    def module(self, size: Size, layers: Sequence[int]) -> nn.Module:
+        """See ``adbench.backbones.backbone.Exports``."""
+        network = self._network(size)
+        network.require_patches(size)
+        levels = network.levels(self.blocks)
+        cut = network.cut(outputs_of(network.name, levels, layers, vectors=False)).eval()
+        with torch.inference_mode():
+            trial.outputs(cut, torch.zeros(1, 3, *size), network)
+        return _FromImages(cut, network.mean, network.std).eval()
+
+    @abstractmethod
+    def carried(self, size: Size) -> dict[str, Tensor]:
+        """See ``adbench.backbones.backbone.Carries``."""
+
     @property
     def _is_path(self) -> bool:
         return Path(self.weights).expanduser().is_file()
@@ -107,6 +140,8 @@ class NetworkMaps(ABC):
 
     @cached_property
     def _sha256(self) -> str:
+        if self._carried:
+            return self._carried.sha256
         if self.is_random:
             return sha256_of_state(self._random_state())
         return sha256_of_file(self._file)
@@ -130,3 +165,20 @@ class NetworkMaps(ABC):
     @abstractmethod
     def _random_state(self) -> dict[str, Tensor]:
         """The weights drawn from ``seed``."""
+
+
+class _FromImages(nn.Module):
+    """(n, H, W, 3) uint8 RGB to the outputs of a network for normalised images."""
+
+    def __init__(self, cut: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.cut = cut
+        self.mean: Tensor
+        self.std: Tensor
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).mul(255).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        planes = images.permute(0, 3, 1, 2).to(torch.float32)
+        maps: tuple[Tensor, ...] = self.cut((planes - self.mean) / self.std)
+        return maps

@@ -1,6 +1,9 @@
 """Feature maps of the image encoders in open_clip (Ilharco et al., OpenCLIP), without the text."""
 
 import difflib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 from adbench.backbones import weights as files
 from adbench.backbones.network import Network, Size, wrong_size
 from adbench.backbones.network_maps import NetworkMaps
-from adbench.backbones.state import misfit, require_weights, unwrapped
+from adbench.backbones.state import load_carried, misfit, require_weights, unwrapped
 from adbench.errors import AdbenchError
 from adbench.system.settings import STRICT
 
@@ -45,6 +48,11 @@ class OpenClipMaps(NetworkMaps):
         state: dict[str, Tensor] = self._encoder(None).state_dict()
         return state
 
+    def carried(self, size: Size) -> dict[str, Tensor]:
+        """See ``adbench.backbones.backbone.Carries``; those of the image encoder alone."""
+        state: dict[str, Tensor] = self._encoder(size).state_dict()
+        return state
+
     def _network(self, size: Size) -> Network:
         encoder = self._encoder(size)
         if hasattr(encoder, "trunk"):  # a network of timm
@@ -74,13 +82,13 @@ class OpenClipMaps(NetworkMaps):
         self._published()
         if isinstance(open_clip.get_model_config(self.model)["vision_cfg"].get("layers"), list):
             size = None  # CLIP's ResNet: only its head, which is left out, depends on the size
-        path = None if self.is_random else self._file
+        path = None if self.is_random or self._carried else self._file
         if path:
             _require_readable(path)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _without_warning():
             torch.default_generator.manual_seed(self.seed)
             try:
-                return open_clip.create_model(
+                encoder = open_clip.create_model(
                     self.model,
                     str(path) if path else None,
                     force_image_size=size,
@@ -93,6 +101,9 @@ class OpenClipMaps(NetworkMaps):
                 if path or size is None:
                     raise misfit(self.model, self.weights, error) from error
                 raise wrong_size(self.model, size, self._made_for) from error
+        if self._carried:
+            load_carried(encoder, self._carried.state, self.model)
+        return encoder
 
     def _published(self) -> dict[str, Any]:
         """What open_clip knows of the published weights: where they are, and the normalisation."""
@@ -105,7 +116,7 @@ class OpenClipMaps(NetworkMaps):
                 f"nearest: {near}"
             )
         tags = open_clip.list_pretrained_tags_by_model(self.model)
-        if self.is_random or self._is_path:
+        if self.is_random or self._is_path or (self._carried and self.weights not in tags):
             # The normalisation is that of the model's published weights.
             return open_clip.get_pretrained_cfg(self.model, tags[0]) if tags else _CLIP
         if self.weights not in tags:
@@ -131,6 +142,20 @@ def _require_readable(path: Path) -> None:
             f"backbone.weights={path}: holds its tensors under {under}, where open_clip does not "
             "look; save them alone, or under state_dict"
         )
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """open_clip warns where it loads no weights; then random ones are wanted, or others follow."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in str(record.msg)
+
+    logging.getLogger().addFilter(other)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(other)
 
 
 def _library() -> Any:

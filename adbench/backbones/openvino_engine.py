@@ -1,7 +1,9 @@
 """OpenVINO, Intel's inference library, as an engine on CPUs (``adbench-vision[openvino]``)."""
 
+import importlib
 import sys
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,24 @@ def require(device: str) -> None:
         )
 
 
+def library() -> Any:
+    """OpenVINO, which has no types."""
+    # It reports every import and conversion over the network, unless the package that does it
+    # cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
+def settings(precision: Precision) -> dict[str, Any]:
+    """How the CPU is to compile a model, for the threads that torch has now."""
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # jobs side by side would be pinned to the same cores
+    }
+
+
 def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
     """The network compiled for inputs of one shape, with the threads that torch has now.
 
@@ -39,11 +59,7 @@ def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
     Raises:
         AdbenchError: bf16 on a processor for which OpenVINO would quietly compute something else.
     """
-    # OpenVINO reports every import and conversion over the network, unless the package that does
-    # it cannot be imported.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
+    openvino = library()
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise AdbenchError(
@@ -53,13 +69,7 @@ def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing fixes branches on the shape, and so is the shape
         model = openvino.convert_model(network, example_input=example, input=list(example.shape))
-    settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # jobs side by side would be pinned to the same cores
-    }
-    run = core.compile_model(model, "CPU", settings)
+    run = core.compile_model(model, "CPU", settings(precision))
 
     def outputs(images: Tensor) -> list[Tensor]:
         found = run(images.contiguous().numpy(), share_outputs=True)

@@ -7,7 +7,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adbench.errors import AdbenchError
 
@@ -71,12 +71,25 @@ def without_prefix(state: State, names: Collection[str]) -> State:
     return state
 
 
+def load_carried(network: nn.Module, state: Mapping[str, Tensor], model: str) -> None:
+    """Give a network the weights that came with a detector; AdbenchError where they do not fit."""
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:
+        lines = [f"the weights in the detector's file do not fit {model}:", *_first_keys(error)]
+        raise AdbenchError("\n  ".join(lines)) from error
+
+
 def misfit(model: str, weights: str, error: Exception) -> AdbenchError:
     """The error where a strict ``load_state_dict`` refused the weights, with the first keys."""
+    lines = [f"backbone.weights={weights} does not fit {model}:", *_first_keys(error)]
+    return AdbenchError("\n  ".join(lines))
+
+
+def _first_keys(error: Exception) -> list[str]:
     lines = str(error).splitlines()
     shown = [line.strip() for line in lines[1:4] or lines]
-    shown = [line if len(line) <= 200 else f"{line[:200]}..." for line in shown]
-    return AdbenchError("\n  ".join([f"backbone.weights={weights} does not fit {model}:", *shown]))
+    return [line if len(line) <= 200 else f"{line[:200]}..." for line in shown]
 
 
 def _content(path: Path) -> Any:

@@ -14,7 +14,7 @@ from adbench.backbones import weights as files
 from adbench.backbones.lite import from_package_names, in_package_names
 from adbench.backbones.network import Network, Size, wrong_size
 from adbench.backbones.network_maps import NetworkMaps
-from adbench.backbones.state import State, misfit, read_state, without_prefix
+from adbench.backbones.state import State, load_carried, misfit, read_state, without_prefix
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.system.settings import STRICT
 
@@ -62,6 +62,11 @@ class TimmMaps(NetworkMaps):
     def _random_state(self) -> dict[str, Tensor]:
         return self._module().state_dict()
 
+    def carried(self, size: Size) -> dict[str, Tensor]:
+        """See ``adbench.backbones.backbone.Carries``; the weights fit images of every size."""
+        names = self._without_head().state_dict()
+        return {n: v for n, v in self._module().state_dict().items() if n in names}
+
     def _network(self, size: Size) -> Network:
         module: Any = self._module()
         if not hasattr(module, "forward_intermediates"):
@@ -91,6 +96,10 @@ class TimmMaps(NetworkMaps):
         import timm
 
         self._published()
+        if self._carried:
+            network = self._without_head()
+            load_carried(network, self._carried.state, self.model)
+            return network
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             if self.is_random:
@@ -118,9 +127,7 @@ class TimmMaps(NetworkMaps):
 
     def _headless(self, state: State) -> nn.Module:
         """The network without its head, with the weights of one that has another head or none."""
-        import timm
-
-        names = list(timm.create_model(self.model, num_classes=0).state_dict())
+        names = list(self._without_head().state_dict())
         state = without_prefix(state, names)
         if in_package_names(state):
             state = from_package_names(state, names, self.model)
@@ -132,6 +139,13 @@ class TimmMaps(NetworkMaps):
             return self._loaded(state, num_classes=0)
         except Exception as error:
             raise misfit(self.model, self.weights, error) from error
+
+    def _without_head(self) -> nn.Module:
+        """The network without its head, with any weights."""
+        import timm
+
+        with torch.random.fork_rng(devices=[]):
+            return timm.create_model(self.model, num_classes=0)
 
     def _published(self) -> Any:
         """What timm knows of the published weights: where they are, and the normalisation."""

@@ -11,11 +11,10 @@ from adbench.bench.plan import Plan
 from adbench.data.content import digests, fingerprint
 from adbench.data.geometry import Geometry
 from adbench.data.images import image_size
-from adbench.data.listing import shown
 from adbench.data.samples import Images, Sample, Split
-from adbench.data.sizes import unequal
+from adbench.data.sizes import require_one_size
 from adbench.data.truth import LeftOut, Look, left_out, look
-from adbench.errors import AdbenchError, DataError
+from adbench.errors import AdbenchError
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,8 @@ class Category:
         if not split.train:
             raise AdbenchError("no normal training images")
         if plan.detector.geometry.size is None:
-            _require_one_size([*split.train, *split.test], plan.detector.geometry)
+            paths = [sample.path for sample in (*split.train, *split.test)]
+            require_one_size(paths, plan.detector.geometry)
         train, test = (_files(part) for part in (split.train, split.test))
         named = fingerprint(split, train.digests, test.digests)
         return cls(name, split, train, test, named)
@@ -135,18 +135,6 @@ class Category:
 def _files(samples: list[Sample]) -> Images:
     paths = tuple(sample.path for sample in samples)
     return Images(paths, tuple(digests(paths)))
-
-
-def _require_one_size(samples: Sequence[Sample], geometry: Geometry) -> None:
-    """Refuse images that a geometry brings to several sizes, before any of them is decoded."""
-    sizes = {image_size(sample.path): sample for sample in samples}
-    for size, sample in sizes.items():
-        try:
-            geometry.size_of(size)
-        except AdbenchError as error:
-            raise DataError(f"{shown(sample.path)}: {error}") from error
-    if problem := unequal(sizes, geometry):
-        raise DataError(problem)
 
 
 def _nothing(sample: Sample, geometry: Geometry, shape: tuple[int, int]) -> np.ndarray:

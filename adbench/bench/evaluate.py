@@ -103,7 +103,7 @@ def _measure(
                 if not first or len(works) > 1:
                     record = not_alone(record, len(works))
                 record = records.load(records.save(work.plan.records, record, rows, pairs))
-            if work.lacks & {"train", "time"}:  # what fails here loses no metric
+            if work.lacks & {"train", "file", "time"}:  # what fails here loses no metric
                 record = _save(work, evaluation.completed(record, place))
             if "folds" in work.lacks:
                 record = _save(work, *folds.complete(work.plan, record))
@@ -145,11 +145,13 @@ class _Evaluation:
             yield from self._scored(wanted[start : start + size])
 
     def completed(self, record: Record, place: int) -> Record:
-        """A saved record with the largest training score or the time per image, as wanted."""
+        """A saved record with a threshold that needs no folds, and with the time per image."""
         work, detector = self.works[place], self.family.members[place]
         if "train" in work.lacks:
             with doing("threshold"):
                 record = thresholds.of_training(work.plan, record, self._training_scores(place))
+        if "file" in work.lacks:
+            record = thresholds.of_file(work.plan, record)
         if "time" in work.lacks:
             paths, protocol = self.category.test.paths, work.plan.options.timing
             with doing("time"), progress("nothing"), load() as busy:  # drawing a bar takes time

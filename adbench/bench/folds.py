@@ -50,6 +50,8 @@ class OutOfFold:
 
 def contents(images: Images) -> list[Any]:
     """What tells images apart: the digest of each, or its path where there are no digests."""
+    if images.arrays and not images.digests:
+        raise ValueError("decoded arrays are told apart by digests; give them")
     return list(images.digests or images.paths)
 
 
@@ -156,11 +158,12 @@ class _Parts:
         vectors: bool,
     ) -> Features:
         """Features of some of the images; what is selected from them is not kept on disk."""
-        key = (images.paths, tuple(layers), vectors)
+        wanted = contents(images)
+        key = (tuple(wanted), tuple(layers), vectors)
         if key not in self._held:
             whole = self.provider.features(backbone, geometry, self.images, layers, vectors)
-            row = {path: place for place, path in enumerate(self.images.paths)}
-            self._held[key] = _rows(whole, [row[path] for path in images.paths])
+            row = {name: place for place, name in enumerate(contents(self.images))}
+            self._held[key] = _rows(whole, [row[name] for name in wanted])
         return self._held[key]
 
     def selecting(
@@ -202,11 +205,12 @@ def _rows(whole: Features, rows: list[int]) -> Features:
 
 def _taken(images: Images, rows: np.ndarray) -> Images:
     """Some of the images."""
-    paths = tuple(images.paths[row] for row in rows)
-    return Images(paths, tuple(images.digests[row] for row in rows) if images.digests else ())
+    parts = (images.paths, images.digests, images.arrays)
+    return Images(*(tuple(part[row] for row in rows) if part else () for part in parts))
 
 
 def _at_once(images: Images, geometry: Geometry, detectors: int) -> int:
     """How many images may be scored at once."""
-    height, width = geometry.size or geometry.size_of(image_size(images.paths[0]))
+    first = image_size(images.paths[0]) if images.paths else images.arrays[0].shape[:2]
+    height, width = geometry.size or geometry.size_of(first)
     return max(1, TOGETHER // (4 * height * width * detectors))

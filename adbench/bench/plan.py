@@ -11,13 +11,15 @@ from pydantic.dataclasses import dataclass as settings_class
 from adbench.bench.latency import Protocol
 from adbench.config.build import build, plain
 from adbench.data.samples import Dataset
-from adbench.detectors.detector import Detector
+from adbench.detectors.detector import Decides, Detector
 from adbench.detectors.feature_detector import FeatureDetector
+from adbench.detectors.opening import Runtime, open_detector
 from adbench.errors import AdbenchError
 from adbench.system.machine import device_name
 from adbench.system.settings import STRICT, When, check, digest, settings_of
 
-PARTS = ("dataset", "geometry", "backbone", "method")
+DETECTOR = ("geometry", "backbone", "method")
+PARTS = ("dataset", *DETECTOR)
 METHOD = ("layers", "needs_vectors", "score_settings", "nested", "fit", "score")
 """What every method has, see ``adbench.methods.method.Method``."""
 
@@ -39,6 +41,14 @@ class Options:
     heatmaps: Annotated[int, Field(ge=-1)] = 12
     heatmaps_size: Literal["panel", "full"] = "panel"
     timing: Protocol = Protocol()
+    detector: str | None = None
+    weights: Annotated[str | None, When("is_saved")] = None
+    runtime: Annotated[Runtime, When("is_saved")] = "onnxruntime"
+
+    @property
+    def is_saved(self) -> bool:
+        """The setting detector names a file."""
+        return self.detector is not None
 
     @property
     def has_folds(self) -> bool:
@@ -83,6 +93,13 @@ class Plan:
         return "-".join([*labels, digest(content, length=8)])
 
     @property
+    def threshold(self) -> str:
+        """Which threshold the record is to have: none, train, folds, or file (the detector's)."""
+        detector = self.detector
+        own = isinstance(detector, Decides) and detector.decision() is not None
+        return "file" if own else str(self.options.threshold)
+
+    @property
     def wants_time(self) -> bool:
         """Whether the time per image is to be measured."""
         return self.options.timing.enabled and self.timing_refused is None
@@ -101,12 +118,33 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     groups = {*PARTS, "experiment", "hydra"}
     words = {k: v for k, v in plain(config, "run").items() if k not in groups}
     options = check(Options, {n: words[n] for n in words if n != "sweep"}, "")
-    dataset, geometry, backbone, method = (build(config[part], part) for part in PARTS)
+    dataset = build(config["dataset"], "dataset")
     _require("dataset", dataset, ("name", "names", "load", "check"))
+    own = {"dataset": _label(config["dataset"], "dataset")}
+    detector: Detector
+    if options.detector is None:
+        detector, labels = described(config, options.device)
+    else:
+        path = Path(options.detector).expanduser()
+        opened = open_detector(path, options.device, options.weights, options.runtime)
+        detector, labels = opened, opened.header.labels
+    return Plan(options, labels | own, dataset, tuple(dataset.names()), detector, timing_refused)
+
+
+def described(config: DictConfig, device: str) -> tuple[FeatureDetector, dict[str, str]]:
+    """The detector that a config describes, not fitted, and the names of its presets.
+
+    Args:
+        config: Of ``adbench run``.
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        AdbenchError: A key is wrong; names each.
+    """
+    geometry, backbone, method = (build(config[part], part) for part in DETECTOR)
     _require("method", method, METHOD)
-    labels = {part: _label(config[part], part) for part in PARTS}
-    detector = FeatureDetector(geometry, backbone, method, device_name(options.device))
-    return Plan(options, labels, dataset, tuple(dataset.names()), detector, timing_refused)
+    labels = {part: _label(config[part], part) for part in DETECTOR}
+    return FeatureDetector(geometry, backbone, method, device_name(device)), labels
 
 
 def _require(part: str, built: object, names: tuple[str, ...]) -> None:

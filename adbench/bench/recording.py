@@ -66,6 +66,7 @@ def new_record(
     left_out = category.left_out(detector.geometry, with_masks=masks is not None)
     facts, seconds = detector.facts(), clocks.seconds()
     work = facts.get("multiply_adds")
+    kept = KEPT | ({"fit": facts["fitted"]} if "fitted" in facts else {})
     record = Record(
         identity=identity,
         labels=plan.labels,
@@ -77,7 +78,7 @@ def new_record(
         intervals=measured.intervals,
         reasons={
             **measured.reasons,
-            **{f"seconds.{n}": why for n, why in KEPT.items() if seconds[n] is None},
+            **{f"seconds.{n}": why for n, why in kept.items() if seconds[n] is None},
             **({} if plan.wants_time else {"time": plan.timing_refused or "timing.enabled=false"}),
         },
         seconds=seconds,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from adbench.bench.category import Category
 from adbench.bench.folds import OutOfFold, out_of_fold
 from adbench.bench.plan import Plan
-from adbench.detectors.detector import Provider
+from adbench.detectors.detector import Decides, Provider
 from adbench.evaluation.threshold import largest, promise, rates
 from adbench.results import records
 from adbench.results.records import FoldScore, Record, RecordError
@@ -116,13 +116,34 @@ def of_training(plan: Plan, record: Record, normal: np.ndarray) -> Record:
     return _with_threshold(record, found, None)
 
 
+def of_file(plan: Plan, record: Record) -> Record:
+    """A record with the threshold that a saved detector holds.
+
+    Args:
+        plan: The job, whose detector has one.
+        record: Its record, as it lies in the folder of records.
+    """
+    found = _of_file(plan)
+    return _with_threshold(record, found | _rates(plan, record, found["value"]), None)
+
+
 def has(record: Record, plan: Plan) -> bool:
     """Whether a record holds the threshold that a job wants."""
     options, found = plan.options, record.threshold
+    if plan.threshold == "file":
+        own = _of_file(plan)
+        return {name: found.get(name) for name in own} == own
     if options.threshold != "folds":
         return options.threshold in ("none", found.get("kind"))
     same = found.get("kind") == "folds" and found.get("alpha") == options.alpha
     return same and _of_draw(record) == _draw(plan)
+
+
+def _of_file(plan: Plan) -> dict[str, Any]:
+    assert isinstance(plan.detector, Decides)
+    decision = plan.detector.decision()
+    assert decision is not None
+    return {"kind": "file", **asdict(decision)}
 
 
 def _draw(plan: Plan) -> tuple[int, int]:
@@ -152,12 +173,7 @@ def _with_quantile(plan: Plan, record: Record, scores: Sequence[FoldScore]) -> R
         "alpha": alpha,
         "value": promised.threshold(np.array([s.score for s in scores])),
         "pixel_value": None,
-        "promised": {
-            "n": promised.n,
-            "mean": promised.mean,
-            "low": promised.low,
-            "high": promised.high,
-        },
+        "promised": promised.facts(),
     }
     highest = [s.highest for s in scores if s.highest is not None]
     if len(highest) == len(scores):

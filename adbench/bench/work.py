@@ -21,8 +21,11 @@ class Work:
 
     @property
     def lacks(self) -> set[str]:
-        """What is to be measured: ``metrics``, ``train`` or ``folds`` (the threshold), ``time``."""
-        threshold = str(self.plan.options.threshold)
+        """What is to be measured: ``metrics``, ``time``, and the threshold.
+
+        That is ``train`` or ``folds``, or ``file`` for the one of a saved detector.
+        """
+        threshold = self.plan.threshold
         wanted = {threshold} - {"none"} | ({"time"} if self.plan.wants_time else set())
         if self.known is None:
             return {"metrics", *wanted}

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adbench.bench.plan import PARTS, Plan, plan
+from adbench.bench.plan import DETECTOR, PARTS, Plan, plan
 from adbench.bench.run import Outcome, run
 from adbench.bench.session import Session
 from adbench.cli.screen import complain, say, say_aside
@@ -150,6 +150,8 @@ def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | Non
         AdbenchError: A setting is wrong, or was typed and is not read.
     """
     planned = plan(config, refused)
+    if planned.options.detector is not None:
+        _refuse_own(overrides)
     for part in PARTS:
         if any(o.lstrip("+").startswith(f"{part}.") for o in overrides):
             refuse_unread(overrides, config[part], build(config[part], part), part)
@@ -157,6 +159,17 @@ def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | Non
         if why := unread(planned.options, [override.lstrip("+").partition("=")[0]]):
             raise AdbenchError(f"{override}: {why}; set that too, or leave this out")
     return planned
+
+
+def _refuse_own(overrides: Sequence[str]) -> None:
+    """Refuse words for what a saved detector brings with it."""
+    own = (*DETECTOR, "threshold", "alpha", "folds", "seed")
+    for override in overrides:
+        name = override.lstrip("+~").partition("=")[0].partition(".")[0]
+        if name in own:
+            raise AdbenchError(
+                f"{override}: the detector's file holds its own {name}; leave this out"
+            )
 
 
 def measure(plans: Sequence[Plan], fresh: bool = True) -> list[Outcome]:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "measure a method on a dataset through a backbone: run [key=value ...] [-m]",
+    "fit": "learn from all normal images of a category, and write one file: "
+    "fit [key=value ...] out=FILE.safetensors",
+    "predict": "scores and decisions of images by a saved detector: predict FILE PATH...",
+    "export": "a saved detector as an ONNX graph with the same scores: "
+    "export FILE.safetensors FILE.onnx",
+    "show": "what a saved detector says of itself: show FILE [--json]",
     "reproduce": "run what a published table lacks, build it, compare: "
     "reproduce TABLE [key=value ...]",
     "table": "build published tables from records alone: table TABLE|all [key=value ...]",
@@ -45,6 +51,7 @@ COMMANDS = {
     "[datasets|geometries|backbones|methods|experiments|tables|metrics]",
 }
 LISTED = ("datasets", "geometries", "backbones", "methods", "experiments", "tables", "metrics")
+_OWN_WORDS = ("run", "fit", "predict", "export")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _PIPE = 13
 """The number of SIGPIPE, which Windows lacks."""
@@ -100,8 +107,8 @@ def _dispatch(words: list[str]) -> int:
     if words[0] in ("--version", "-V"):
         print(_version())
         return 0
-    if words[:1] == ["run"]:  # Hydra reads the rest, its own flags and --help included
-        given = argparse.Namespace(command="run", words=words[1:])
+    if words[0] in _OWN_WORDS:  # they read the rest themselves, --help included
+        given = argparse.Namespace(command=words[0], words=words[1:])
     elif words and words[0] in ("-sc", "--shell-completion"):
         given = argparse.Namespace(command="completion", words=words)
     else:
@@ -187,12 +194,13 @@ def _parser() -> argparse.ArgumentParser:
         of["plot"].add_argument(flag, action=action, metavar="NAME", help=text)
     of["plot"].add_argument("--dark", action="store_true", help="on dark paper")
     of["plot"].add_argument("--format", default="png,svg", help="png, svg, pdf; several by commas")
+    of["show"].add_argument("file", metavar="FILE")
     of["data"].add_argument("action", choices=["check"])
     of["list"].add_argument("what", nargs="?", choices=LISTED, type=_listed)
     of["cache"].add_argument("--clear", action="store_true", help="delete what is listed")
     for name in ("reproduce", "table", "claims", "data", "migrate", "cache", "list"):
         of[name].add_argument("overrides", nargs="*", metavar="key=value")
-    for name in ("reproduce", "table", "compare", "claims", "list"):
+    for name in ("reproduce", "table", "compare", "claims", "list", "show"):
         of[name].add_argument(
             "--json", action="store_true", help="one JSON document on standard output"
         )

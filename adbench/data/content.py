@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from adbench.data.listing import open_file, shown
 from adbench.data.samples import Sample, Split
 from adbench.errors import DataError
@@ -20,6 +22,15 @@ def digests(paths: Sequence[Path]) -> list[str]:
     """
     with ThreadPoolExecutor(threads()) as pool:  # hashing lets other threads run
         return list(pool.map(_sha256, paths))
+
+
+def digests_of_arrays(arrays: Sequence[np.ndarray]) -> list[str]:
+    """The sha256 of each array's shape and values, in order."""
+    shapes = (str((array.shape, str(array.dtype))).encode() for array in arrays)
+    return [
+        hashlib.sha256(shape + np.ascontiguousarray(array).tobytes()).hexdigest()
+        for shape, array in zip(shapes, arrays, strict=True)
+    ]
 
 
 def fingerprint(

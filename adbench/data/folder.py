@@ -101,6 +101,12 @@ class Folder:
         train, test = (sorted(part, key=lambda sample: sample.name) for part in (train, test))
         return Split(train, test, skipped)
 
+    def all_normal(self, category: str) -> list[Sample]:
+        """The images of ``normal``, those included that ``load`` holds out for the test."""
+        split = self.load(category)
+        held = [sample for sample in split.test if not sample.anomalous] if self.holds_out else []
+        return sorted([*split.train, *held], key=lambda sample: sample.name)
+
     def check(self, geometry: Geometry) -> list[dict[str, Any]]:
         """One row, see ``survey``."""
         return [

@@ -40,14 +40,18 @@ def visible(folder: Path) -> list[Path]:
         raise DataError(f"{shown(folder)}: cannot be listed: {error.strerror or error}") from error
 
 
-def files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path, failed: list[DataError] | None = None) -> list[Path]:
     """All visible files below a folder, sorted.
 
     A folder is visited once, under its own path where links lead to it too, so that a link to a
     folder above ends.
 
+    Args:
+        folder: Where to look.
+        failed: Takes the errors of folders that may not be read, in place of their files.
+
     Raises:
-        DataError: A folder may not be read.
+        DataError: A folder may not be read, and ``failed`` is None.
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -58,7 +62,14 @@ def files_below(folder: Path) -> list[Path]:
         if (state.st_dev, state.st_ino) in seen:
             continue
         seen.add((state.st_dev, state.st_ino))
-        for path in visible(place):
+        try:
+            held = visible(place)
+        except DataError as error:
+            if failed is None:
+                raise
+            failed.append(error)
+            continue
+        for path in held:
             if not path.is_dir():
                 found.append(path)
             else:

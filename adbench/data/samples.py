@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -61,12 +61,22 @@ class Images:
 
     paths: tuple[Path, ...] = ()
     digests: tuple[str, ...] = ()
-    """sha256 of each file, where results may be kept under the name of the content; else empty."""
+    """sha256 of each file or array, where results may be kept under the name of the content; else
+    empty."""
     arrays: tuple[np.ndarray, ...] = ()
     """(h, w, 3) uint8 RGB each, in place of ``paths``."""
 
     def __len__(self) -> int:
         return len(self.paths) or len(self.arrays)
+
+
+@runtime_checkable
+class HoldsOut(Protocol):
+    """A dataset that may take test images from the normal ones that it was given to train on."""
+
+    def all_normal(self, category: str) -> list[Sample]:
+        """All of them, sorted by name. Raises DataError as ``load`` does."""
+        ...
 
 
 class Dataset(Protocol):
@@ -97,3 +107,18 @@ class Dataset(Protocol):
             geometry: Under which the images would be run.
         """
         ...
+
+
+def normal_of(dataset: Dataset, category: str) -> list[Sample]:
+    """All normal images of a category that may be learned from, sorted by name.
+
+    Raises:
+        DataError: There are none, or something is missing or broken; the message names it.
+    """
+    if isinstance(dataset, HoldsOut):
+        found = dataset.all_normal(category)
+    else:
+        found = dataset.load(category).train
+    if not found:
+        raise DataError(f"{category}: no normal training images")
+    return found

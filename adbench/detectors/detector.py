@@ -14,6 +14,7 @@ import numpy as np
 from adbench.backbones.backbone import Backbone
 from adbench.data.geometry import Geometry
 from adbench.data.samples import Images
+from adbench.detectors.header import Decision
 from adbench.features.features import Features
 from adbench.methods.method import Scores
 
@@ -91,7 +92,7 @@ class Detector(Protocol):
         """What the record says of a fitted detector apart from its identity.
 
         Keys, all optional: ``weights`` (where they come from), ``channels`` (by layer), ``notes``,
-        ``state_bytes``, ``multiply_adds``.
+        ``state_bytes``, ``multiply_adds``, ``fitted`` (why a fit took no seconds).
         """
         ...
 
@@ -147,6 +148,15 @@ class EstimatesMemory(Protocol):
 
     def less_memory(self) -> Iterator[tuple[str, Self]]:
         """Overrides that need less memory and the detector that they give, the mildest first."""
+        ...
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """A detector with thresholds of its own, which were found when it was fitted."""
+
+    def decision(self) -> Decision | None:
+        """The thresholds; None where none were wanted."""
         ...
 
 

@@ -7,15 +7,19 @@ from typing import Any, Self
 
 from adbench.backbones.backbone import Backbone
 from adbench.data.geometry import Geometry
+from adbench.data.images import Size
 from adbench.data.samples import Images
 from adbench.detectors.detector import Provider
-from adbench.errors import NotFittedError
+from adbench.errors import AdbenchError, NotFittedError
 from adbench.features.features import Features
 from adbench.methods import method as methods
 from adbench.methods.method import Method, Scores
 from adbench.system.machine import synchronise
 from adbench.system.settings import class_name, digest, settings_of
 from adbench.system.stages import stage
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of a feature map."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class FeatureDetector:
         method: Learns from features of normal images; fitted in a fitted detector.
         device: Where the method may compute.
         provider: Gives features; None before the fit.
-        channels: Of each layer that the method reads; known after the fit.
+        shapes: (c, h, w) of each layer that the method reads; known after the fit.
+        size: (H, W) of the network's input; known after the fit.
     """
 
     geometry: Geometry
@@ -36,7 +41,8 @@ class FeatureDetector:
     method: Method
     device: str = "cpu"
     provider: Provider | None = None
-    channels: tuple[int, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+    size: Size | None = None
 
     @property
     def title(self) -> str:
@@ -72,12 +78,16 @@ class FeatureDetector:
             with stage("fit"):
                 method.fit(features)
         features.evict()
-        channels = tuple(features.channels)
-        return replace(self, method=method, provider=provider, channels=channels)
+        shapes = tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in features.maps)
+        return replace(self, method=method, provider=provider, shapes=shapes, size=features.size)
 
     def score(self, images: Images) -> Scores:
-        """Score images through the provider's features."""
-        features = self._features(images, self.provider)
+        """Score images through the provider's features.
+
+        Raises:
+            AdbenchError: Images that reach the network at another size than those of the fit.
+        """
+        features = self._test_features(images)
         with stage("score"):
             return self.method.score(features)
 
@@ -85,7 +95,9 @@ class FeatureDetector:
         """Weights, channels, notes, size of the state and work of the fitted method."""
         facts = {
             "weights": self.backbone.weights_in_words(),
-            "channels": {str(i): c for i, c in zip(self.reads()[0], self.channels, strict=True)},
+            "channels": {
+                str(i): shape[0] for i, shape in zip(self.reads()[0], self.shapes, strict=True)
+            },
             "notes": list(getattr(self.method, "notes_", [])),
             "state_bytes": methods.state_bytes(self.method),
         }
@@ -137,7 +149,7 @@ class FeatureDetector:
 
     def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> list[Scores]:
         """Scores of adopted copies: in one pass where the method can, else one after another."""
-        features = self._features(images, self.provider)
+        features = self._test_features(images)
         chosen: list[Any] = [variant.method for variant in variants]
         with stage("score"):
             if isinstance(self.method, methods.ScoresTogether):
@@ -167,6 +179,12 @@ class FeatureDetector:
         """The method's settings; in which order its layers were written bears on nothing."""
         return {**settings_of(self.method), "layers": self.reads()[0]}
 
+    def _test_features(self, images: Images) -> Features:
+        features = self._features(images, self.provider)
+        if features.size != self.size:
+            raise other_size(features.size, self.size)
+        return features
+
     def _features(self, images: Images, provider: Provider | None) -> Features:
         if provider is None:
             raise NotFittedError(
@@ -174,3 +192,13 @@ class FeatureDetector:
             )
         layers, vectors = self.reads()
         return provider.features(self.backbone, self.geometry, images, layers, vectors)
+
+
+def other_size(got: Size, fitted: Size | None) -> AdbenchError:
+    """The error where images do not reach the network at the size of those of the fit."""
+    height, width = fitted or got
+    return AdbenchError(
+        f"the image reaches the network at {got[0]}x{got[1]} pixels (height x width), and the "
+        f"detector was fitted on images that reach it at {height}x{width}; take pictures of the "
+        "same aspect, or fit with geometry=square256"
+    )

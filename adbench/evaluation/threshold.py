@@ -67,6 +67,10 @@ class Promise:
             f"the smallest that they can is alpha={least:g} (1/{self.n + 1})"
         )
 
+    def facts(self) -> dict[str, float | int | None]:
+        """What records and saved detectors keep of it: n, mean, low and high."""
+        return {"n": self.n, "mean": self.mean, "low": self.low, "high": self.high}
+
     def threshold(self, scores: np.ndarray) -> float | None:
         """The threshold among the (n,) scores of which this is the promise; None without one.
 

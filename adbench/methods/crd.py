@@ -31,6 +31,8 @@ from adbench.kernels.residual import Axes, cheapest_rank
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
+from adbench.methods.graph.crd import CRDGraph
+from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.method import Scores, forget, require_fitted
 from adbench.methods.patchcore import PatchCore
 from adbench.system.parallel import workers
@@ -163,6 +165,14 @@ class CRD:
                         scores[j, i] = stacked.product(squares, weight) + rest
         scores = scores.reshape(len(variants), len(test), h, w)
         return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+
+    def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> CRDGraph:
+        """See ``adbench.methods.method.Exports``."""
+        rank = max(1, self._plan()[0])  # one axis more than needed changes nothing
+        weights, mean = self._weights()[-rank:], self.mean_ if self.center else None
+        ends = Embedding(self.embedding, shapes), anomaly_maps(self.anomaly_map, shapes, size)
+        axes = self.axes_[:, -rank:]
+        return CRDGraph(*ends, axes, weights, mean, self.normalize, self.power)
 
     @property
     def notes_(self) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from adbench.errors import AdbenchError, NotFittedError
 from adbench.features.features import Features
@@ -124,6 +124,27 @@ class CountsWork(Protocol):
 
     def multiply_adds(self) -> int:
         """Multiply-adds per patch of the distance stage, after the fit."""
+        ...
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A fitted method that can be written as a graph of standard operations."""
+
+    def graph(self, shapes: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> nn.Module:
+        """A module that scores as ``score`` does, and that ``torch.onnx.export`` can write.
+
+        It takes the (n, c, h, w) float32 maps of the layers, one positional argument each, finest
+        first as in ``Features.maps``. It returns (n,) image scores and (n, H, W) anomaly maps, both
+        float32. The number n of images is free. What it learned are buffers of the module.
+
+        Args:
+            shapes: (c, h, w) of each layer.
+            size: (H, W) of the maps, in pixels.
+
+        Raises:
+            ImpossibleError: A setting that has no graph.
+        """
         ...
 
 

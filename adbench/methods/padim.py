@@ -1,6 +1,6 @@
 """PaDiM and PaDiM-JL: a Gaussian per patch position (Defard et al., arXiv 2011.08785)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,6 +15,8 @@ from adbench.kernels.finite import require_finite
 from adbench.kernels.gaussian_field import Form, GaussianField
 from adbench.kernels.reduction import Reduction, draw
 from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.graph.padim import PaDiMGraph
+from adbench.methods.graph.parts import Shape, anomaly_maps
 from adbench.methods.method import Scores, forget, require_fitted
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
@@ -139,6 +141,11 @@ class PaDiM:
             maps = self.anomaly_map(distances, test.size)
         scored = maps if self.image_score == "blurred" else distances
         return Scores(scored.amax(dim=(1, 2)), maps)
+
+    def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PaDiMGraph:
+        """See ``adbench.methods.method.Exports``."""
+        maps = anomaly_maps(self.anomaly_map, shapes, size)
+        return PaDiMGraph(maps, self.gaussians, self._ridge(), self.image_score)
 
     @cached_property
     def gaussians(self) -> GaussianField:

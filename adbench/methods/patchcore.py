@@ -27,6 +27,8 @@ from adbench.kernels.neighbors import Neighbors
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset, bank_size, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
+from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
+from adbench.methods.graph.patchcore import PatchCoreGraph
 from adbench.methods.method import Scores, forget, require_fitted
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
@@ -166,6 +168,14 @@ class PatchCore:
         }  # (n h w, k) distances, ascending, and rows of the bank, by the size of the bank
         return [v._scores(test, self.index, *found[len(v.bank_)], maps) for v in variants]
 
+    def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PatchCoreGraph:
+        """See ``adbench.methods.method.Exports``."""
+        self._require_neighbours()
+        around = self._around(self.index, self.bank_) if self.reweights else None
+        ends = Embedding(self.embedding, shapes), anomaly_maps(self.anomaly_map, shapes, size)
+        scaled = self.reweight == "scaled"
+        return PatchCoreGraph(*ends, self.bank_, around, self.map_k, scaled, self.distance)
+
     def selection(self) -> dict[str, Any] | None:
         """What the order of the picks follows from beside the features."""
         return self.coreset.selection(self.embedding) if self.selects else None
@@ -227,12 +237,15 @@ class PatchCore:
             return star
         rows = torch.arange(len(test)) * scores.shape[1] + place
         patch = self.embedding.rows(test, rows.numpy()).to(self.bank_.device)  # (n, d) m_test
-        own = int(not self.include_self)
-        around = index.search_beginnings(
-            self.bank_[nearest[rows]], self.b + own, [len(self.bank_)]
-        )[0][1][:, own:]  # (n, b) rows of N_b(m*)
+        around = self._around(index, self.bank_[nearest[rows]])  # (n, b)
         apart = torch.linalg.vector_norm(self.bank_[around] - patch[:, None], dim=2).cpu()  # (n, b)
         scale = math.sqrt(patch.shape[1]) if self.reweight == "scaled" else 1.0
         # exp s* / sum exp |m_test - m| through logsumexp: exp overflows float32 above 88
         softmax = torch.exp(distances[rows] / scale - torch.logsumexp(apart / scale, dim=1))
         return (1 - softmax) * star
+
+    def _around(self, index: Neighbors, items: Tensor) -> Tensor:
+        """(n, b) rows of N_b for (n, d) items of the bank."""
+        own = int(not self.include_self)
+        found = index.search_beginnings(items, self.b + own, [len(self.bank_)])[0]
+        return found[1][:, own:]

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from adbench.config.build import build, class_of, plain
+from adbench.errors import AdbenchError
 from adbench.reports.repeats import SEED, unseeded
 from adbench.results.records import Record
 from adbench.system.settings import settings_of, target_name
@@ -35,6 +36,11 @@ class Setting:
         Raises:
             AdbenchError: A value refers to nothing, or must be given.
         """
+        if config.get("detector") is not None:
+            raise AdbenchError(
+                "detector=FILE: records of saved detectors are not found by words; its run tells "
+                "their numbers"
+            )
         nodes = {
             str(name): node
             for name, node in config.items_ex(resolve=False)

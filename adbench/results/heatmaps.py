@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from adbench.data.geometry import Geometry
 from adbench.data.samples import Sample
@@ -22,12 +21,10 @@ from adbench.results.judged import (
     Judged,
 )
 from adbench.results.overlay import scale_of, view_of
+from adbench.results.panels import drawn
 from adbench.results.sheet import sheet
 from adbench.results.style import LIGHT, drawn_in
 from adbench.system.files import whole_file
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Size = Literal["panel", "full"]
 """panel: what the network saw, in panels of one size; full: the whole image in its own pixels."""
@@ -86,7 +83,7 @@ def save_heatmaps(
             path = folder / picture_name(number, judged.verdict(place).word, sample.name)
             try:
                 with whole_file(path) as file:
-                    _picture(figure).save(file, format="PNG")
+                    drawn(figure).save(file, format="PNG")
             except OSError as error:
                 why = error.strerror or error
                 raise AdbenchError(f"cannot write the picture {path}: {why}") from error
@@ -141,18 +138,12 @@ def picture_name(number: int, verdict: str, image: str) -> str:
     return f"{number:03}_{verdict}_{end}.png"
 
 
-def _picture(figure: "Figure") -> Image.Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-
-
 def _origin(decision: Mapping[str, Any]) -> str:
     """Where a threshold comes from, in words."""
     if decision.get("kind") == "folds":
         return f"threshold from folds for a false alarm rate of {decision['alpha']:g}"
+    if decision.get("kind") == "file":
+        return f"the detector's own threshold for a false alarm rate of {decision['alpha']:g}"
     return "" if decision.get("value") is None else "threshold: the largest training score"
 
 

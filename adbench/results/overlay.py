@@ -109,7 +109,21 @@ def view_of(sample: Sample, heat: np.ndarray, geometry: Geometry, full: bool) ->
     if not full:
         seen = None if mask is None else geometry.mask(mask)
         return View(geometry.image(original), heat, seen, unmarked)
-    places = geometry.mask_original(np.arange(original[..., 0].size).reshape(size))
+    return View(original, placed(heat, geometry, size), mask, unmarked)
+
+
+def placed(heat: np.ndarray, geometry: Geometry, size: tuple[int, int]) -> np.ndarray:
+    """An anomaly map in the pixels of the whole image, NaN where the detector did not look.
+
+    Args:
+        heat: (H, W) at the network's input size.
+        geometry: Brought the image there.
+        size: (h, w) of the image.
+
+    Returns:
+        (h, w) float32.
+    """
     whole = np.full(size, np.nan, np.float32)
-    whole.reshape(-1)[places.reshape(-1)] = geometry.to_original(heat, size).reshape(-1)
-    return View(original, whole, mask, unmarked)
+    seen = geometry.mask_original(whole)  # a view of that part
+    seen[:] = geometry.to_original(heat, size)
+    return whole

@@ -30,11 +30,11 @@ class Record:
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a value is None or absent: by metric, by field ("time") or by place ("seconds.fit")."""
     threshold: dict[str, Any] = field(default_factory=dict)
-    """kind (train or folds), value, and what it gives on the test images: false_positive_rate and
-    true_positive_rate with their exact 95% intervals, false_positive_interval and
-    true_positive_interval. From folds also alpha, promised {n, mean, low, high} (the false alarm
-    rate on new normal images, with its 95% interval over the n training images drawn), and
-    pixel_value: as seldom does any pixel of a normal image exceed it."""
+    """kind (train, folds, or file: that of a saved detector), value, and what it gives on the test
+    images: false_positive_rate and true_positive_rate with their exact 95% intervals,
+    false_positive_interval and true_positive_interval. But for train also alpha, promised {n, mean,
+    low, high} (the false alarm rate on new normal images, with its 95% interval over the n training
+    images drawn), and pixel_value: as seldom does any pixel of a normal image exceed it."""
     folds: dict[str, Any] = field(default_factory=dict)
     """wanted and number of the folds that were made, seed of their draw, and seconds of their fits
     and scores; None with a reason where these served other settings too."""

@@ -4,6 +4,7 @@ The colours are those of Okabe and Ito (Color Universal Design, 2008), which peo
 vision tell apart. Marks and lines differ too, so that nothing is said by colour alone.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,5 +90,7 @@ def drawn_in(style: Style) -> Iterator[None]:
 
     settings: Any = {name: v for name, v in rcParamsDefault.items() if name != "backend"}
     settings |= style.settings()
-    with rc_context(settings):
+    with rc_context(settings), warnings.catch_warnings():
+        # A name may have letters that the font lacks; the picture shows boxes in their place.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         yield

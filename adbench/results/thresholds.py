@@ -8,8 +8,8 @@ from tabulate import tabulate
 from adbench.results.record import Record
 
 COLUMNS = {
-    "threshold_kind": "`folds`, or `train`: the largest training score, which promises nothing for "
-    "methods that keep or have seen the training patches",
+    "threshold_kind": "`folds`; `file`: that of a saved detector; or `train`: the largest training "
+    "score, which promises nothing for methods that keep or have seen the training patches",
     "threshold": "an image is called anomalous where its score exceeds it",
     "threshold_pixel": "from folds: as seldom does any pixel of a normal image exceed it",
     "threshold_alpha": "from folds: the false alarm rate that was chosen",
@@ -94,8 +94,11 @@ def _line(record: Record) -> list[str]:
 
 
 def _kind(record: Record) -> str:
-    if record.threshold.get("kind") != "folds":
-        return "train"
+    kind = str(record.threshold.get("kind"))
+    if kind == "file":
+        return f"of the file, alpha {record.threshold['alpha']:g}"
+    if kind != "folds":
+        return kind
     return f"{record.folds['number']} folds, alpha {record.threshold['alpha']:g}"
 
 
@@ -112,9 +115,9 @@ def _percent(value: float | None, interval: Sequence[Any] | None, of: int | None
 
 def _notes(records: Sequence[Record]) -> list[str]:
     notes = {}  # in their order, each once
-    if any(record.threshold.get("kind") == "folds" for record in records):
+    if any(record.threshold.get("promised") for record in records):
         notes["95% intervals in brackets; promised: on new images like the training images"] = 0
-    if any(record.threshold.get("kind") != "folds" for record in records):
+    if any(record.threshold.get("kind") == "train" for record in records):
         notes[PROMISES_NOTHING] = 0
     for record in records:
         if why := record.reasons.get("threshold"):

@@ -99,4 +99,4 @@ def _machine() -> str:
 
 def _short(name: str) -> str:
     """So much of a name that what is added still fits into a file name of 255 bytes."""
-    return name.encode()[:200].decode(errors="ignore")
+    return os.fsencode(name)[:200].decode(errors="ignore")

@@ -1,0 +1,51 @@
+"""A provider for a single detector: features are made for each call, or kept in a folder."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adbench.backbones.backbone import Backbone
+from adbench.data.geometry import Geometry
+from adbench.data.samples import Images
+from adbench.features.extract import Extractor
+from adbench.features.features import Features
+
+
+@dataclass(frozen=True)
+class Direct:
+    """See ``adbench.detectors.detector.Provider``."""
+
+    batch: int = 16
+    """Images that go through the backbone at once."""
+    device: str = "cpu"
+    folder: Path | None = None
+    """Where features of images with digests are kept; None: nowhere."""
+
+    def features(
+        self,
+        backbone: Backbone,
+        geometry: Geometry,
+        images: Images,
+        layers: Sequence[int],
+        vectors: bool,
+    ) -> Features:
+        """Features that are made now, or were kept."""
+        extractor = Extractor(backbone, geometry, self.folder, self.batch, self.device)
+        return extractor(images, layers, vectors)[0]
+
+    def selecting(
+        self, normal: Features, selection: dict[str, Any]
+    ) -> AbstractContextManager[None]:
+        """Nobody waits for the picks."""
+        return nullcontext()
+
+    def read_order(self, normal: Features, selection: dict[str, Any]) -> np.ndarray | None:
+        """There are none."""
+        return None
+
+    def keep_order(self, normal: Features, selection: dict[str, Any], order: np.ndarray) -> None:
+        """Nothing is kept."""

@@ -1,0 +1,113 @@
+"""ONNX graphs of detectors, run on the CPU by ONNX Runtime or by OpenVINO.
+
+Both run standard operations alone; neither loads code that a file names.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from adbench.backbones import openvino_engine
+from adbench.data.listing import shown
+from adbench.errors import AdbenchError
+from adbench.system.machine import version
+
+Runtime = Literal["onnxruntime", "openvino"]
+INPUT, SCORE, MAP = "images", "score", "map"
+"""Names of the graph's input and outputs."""
+DATA = ".data"
+"""What the name of a file with constants adds to that of its graph."""
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that is ready to run."""
+
+    metadata: Mapping[str, str]
+    """What the file says of itself."""
+    run: Callable[[np.ndarray], Arrays]
+    """From (n, H, W, 3) uint8 RGB to (n,) image scores and (n, H, W) maps, both float32."""
+
+
+def require_installed(packages: list[str], extra: str) -> None:
+    """Raise AdbenchError where a package is not installed, without importing any.
+
+    Args:
+        packages: Names of distributions.
+        extra: Of adbench, which installs them.
+    """
+    missing = [package for package in packages if version(package) is None]
+    if missing:
+        raise AdbenchError(
+            f"{', '.join(missing)}: not installed; run pip install 'adbench-vision[{extra}]'"
+        )
+
+
+def open_graph(path: Path, runtime: Runtime) -> Graph:
+    """Read a graph, and prepare it for as many threads as torch has now.
+
+    Args:
+        path: An .onnx file. Constants in a file beside it are found by its own words.
+        runtime: What computes.
+
+    Raises:
+        AdbenchError: The runtime is not installed; the file is missing, damaged or no graph.
+    """
+    if not path.is_file():
+        what = "is no file" if path.exists() else "there is no such file"
+        raise AdbenchError(f"{shown(path)}: {what}; adbench export writes graphs")
+    require_installed([runtime], "onnx" if runtime == "onnxruntime" else "openvino")
+    opened = _by_onnxruntime if runtime == "onnxruntime" else _by_openvino
+    try:
+        return opened(path)
+    except Exception as error:  # each runtime has many classes of its own, with no common one
+        raise _unreadable(path, error) from error
+
+
+def _by_onnxruntime(path: Path) -> Graph:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors are raised; what it warns of is for its developers
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(images: np.ndarray) -> Arrays:
+        score, anomaly_map = session.run([SCORE, MAP], {INPUT: images})
+        return score, anomaly_map
+
+    return Graph(session.get_modelmeta().custom_metadata_map, run)
+
+
+def _by_openvino(path: Path) -> Graph:
+    core = openvino_engine.library().Core()
+    model = core.read_model(path)
+    said = model.get_rt_info()["framework"] if model.has_rt_info(["framework"]) else {}
+    compiled = core.compile_model(model, "CPU", openvino_engine.settings("fp32"))
+
+    def run(images: np.ndarray) -> Arrays:
+        found = compiled({INPUT: images})
+        return found[SCORE], found[MAP]
+
+    return Graph({name: value.value for name, value in said.items()}, run)
+
+
+def _unreadable(path: Path, error: Exception) -> AdbenchError:
+    text = str(error)
+    if f".onnx{DATA}" in text:
+        return AdbenchError(
+            f"{shown(path)}: the file with its constants, whose name ends in .onnx{DATA}, is "
+            "missing beside it or cut off; copy both files, and keep the names that they were "
+            "exported with"
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return AdbenchError(
+        f"{shown(path)}: is cut off, damaged or no ONNX graph ({lines[-1][:200]}); copy it again, "
+        "or export the detector again"
+    )

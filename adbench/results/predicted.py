@@ -1,0 +1,139 @@
+"""What is written of images that a saved detector judges: pictures, masks and raw anomaly maps."""
+
+import contextlib
+import errno
+import io
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from adbench.data.geometry import Geometry
+from adbench.data.images import image_size, read_image
+from adbench.data.listing import is_image, shown
+from adbench.data.sources import lies_in, name_below
+from adbench.errors import AdbenchError
+from adbench.results.overlay import Scale, View, placed
+from adbench.results.overlay_sheet import Judgement, overlay_sheet
+from adbench.results.panels import drawn
+from adbench.results.style import LIGHT, drawn_in
+from adbench.system.files import whole_file
+
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where to write; None for what is not wanted."""
+
+    overlays: Path | None = None
+    """Pictures that explain the decision."""
+    masks: Path | None = None
+    """Of the pixels above their threshold, at the size of the image."""
+    maps: Path | None = None
+    """Anomaly maps as they are, at the size of the network's input."""
+
+    def all(self) -> list[Path]:
+        """Those that are wanted."""
+        return [f for f in (self.overlays, self.masks, self.maps) if f is not None]
+
+    def require_writable(self) -> None:
+        """Make the folders, and try whether they can be written. Raises AdbenchError."""
+        for folder in self.all():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                why = error.strerror or error
+                raise AdbenchError(f"{shown(folder)}: cannot be written to: {why}") from None
+
+
+@dataclass
+class Writer:
+    """Writes files under the names of their images, and nothing outside of its folders."""
+
+    folders: Folders
+    below: Path
+    """Names are paths below this folder, see ``adbench.data.sources.name_below``."""
+    geometry: Geometry
+    """Brings a map back to the image."""
+    scale: Scale | None
+    """Of overlays and masks; it begins at the threshold of pixels."""
+    _named: dict[Path, Path] = field(default_factory=dict)
+
+    def write(self, path: Path, heat: np.ndarray | None, judgement: Judgement | None) -> None:
+        """Write what is wanted of an image.
+
+        Args:
+            path: Of the image.
+            heat: (H, W) float32, its anomaly map.
+            judgement: What an overlay says of it.
+
+        Raises:
+            AdbenchError: There is no map, the image lies in one of the folders or can no longer be
+                read, or another image had the same name.
+        """
+        if not self.folders.all():
+            return
+        if heat is None:
+            raise AdbenchError(f"{shown(path)}: this detector gives no anomaly maps")
+        if lies_in(path, self.folders.all()):
+            raise AdbenchError(
+                f"{shown(path)}: lies in a folder that is written to, where it might be "
+                "overwritten; name another folder"
+            )
+        name = self._name(path)
+        if self.folders.maps is not None:
+            with _file(self.folders.maps, name.with_name(f"{path.name}.npy")) as file:
+                np.save(file, heat, allow_pickle=False)
+        if self.scale is None:
+            return
+        if self.folders.masks is not None:
+            mask = placed(heat, self.geometry, image_size(path)) > self.scale.low
+            _save(Image.fromarray(mask.astype(np.uint8) * 255), self.folders.masks, name)
+        if self.folders.overlays is not None and judgement is not None:
+            _save(self._overlay(path, heat, judgement, self.scale), self.folders.overlays, name)
+
+    def _overlay(
+        self, path: Path, heat: np.ndarray, judgement: Judgement, scale: Scale
+    ) -> Image.Image:
+        image = read_image(path)
+        whole = placed(heat, self.geometry, (image.shape[0], image.shape[1]))
+        with drawn_in(LIGHT):
+            return drawn(overlay_sheet(View(image, whole, None), scale, judgement))
+
+    def _name(self, path: Path) -> Path:
+        """The name of a picture: that of the image, with .png behind it where it is none."""
+        name = name_below(path, self.below)
+        if name.suffix != ".png" or is_image(Path(name.stem)):  # 1.jpg.png is that of 1.jpg
+            name = name.with_name(f"{name.name}.png")
+        other = self._named.setdefault(name, path)
+        if other != path:
+            raise AdbenchError(f"{shown(path)}: its picture has the name of that of {shown(other)}")
+        return name
+
+
+def _save(image: Image.Image, folder: Path, name: Path) -> None:
+    content = io.BytesIO()  # a file would take many small writes
+    image.save(content, format="PNG")
+    with _file(folder, name) as file:
+        file.write(content.getbuffer())
+
+
+@contextlib.contextmanager
+def _file(folder: Path, name: Path) -> Iterator[BinaryIO]:
+    path = folder / name
+    if not lies_in(path.parent, [folder]):
+        raise AdbenchError(f"{shown(path)}: a link leads out of {shown(folder)}; remove it")
+    try:
+        with whole_file(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno not in _OF_THE_NAME:  # such as a full disk, which ends the work
+            raise
+        raise AdbenchError(f"cannot write {shown(path)}: {error.strerror}") from error
