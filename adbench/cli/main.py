@@ -95,7 +95,9 @@ def _status(words: list[str]) -> int:
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Ended) else signal.SIGINT
         what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-        say_aside(f"{what}; the same command goes on where it stopped")
+        # predict keeps nothing but its rows, and starts anew
+        again = "" if words[:1] == ["predict"] else "; the same command goes on where it stopped"
+        say_aside(f"{what}{again}")
         return 128 + number
 
 
