@@ -37,8 +37,6 @@ from adbench.features.features import Features
 from adbench.system.machine import set_threads
 
 METHODS = ("padim", "crd", "crd_scaled", "patchcore method.ratio=0.01")
-FOLDS = 5
-"""The default of ``adbench fit``."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +109,20 @@ def trials(
     pool: Pool,
     alphas: Sequence[float],
     fitted: int,
+    folds: int,
     repeat: int,
     seed: int,
 ) -> Iterator[Trial]:
     """One draw: detectors that one fit serves, on the same images."""
     order = np.random.default_rng([seed, repeat]).permutation(len(pool.images))
     old, new = taken(pool.images, order[:fitted]), taken(pool.images, order[fitted:])
-    found = out_of_fold(detectors, old, pool, FOLDS, repeat)
+    found = out_of_fold(detectors, old, pool, folds, repeat)
     family = Family(detectors)
     family.fit(old, pool)
     scores = family.image_scores(new, range(len(detectors)))
     for name, out, of_new in zip(names, found, scores, strict=True):
         kept = tuple(out.images.tolist()), None, tuple(out.fold.tolist())
-        normal, values = Normal(*kept, alphas[0], FOLDS, repeat), of_new.double().numpy()
+        normal, values = Normal(*kept, alphas[0], folds, repeat), of_new.double().numpy()
         medians = float(np.median(out.images)), float(np.median(values))
         for alpha in alphas:
             alarms = int((values > normal.decision(alpha).value).sum())
@@ -192,6 +191,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--alpha", type=float, nargs="+", default=[0.05, 0.01])
     parser.add_argument("--fitted", type=int, default=200, help="images that are fitted")
+    parser.add_argument("--folds", type=int, default=5, help="as adbench fit's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="CSV, one row per trial")
@@ -221,6 +221,7 @@ def main() -> None:
                         pool,
                         given.alpha,
                         given.fitted,
+                        given.folds,
                         repeat,
                         given.seed,
                     )
@@ -228,7 +229,8 @@ def main() -> None:
                 writer.writerows(asdict(trial) for trial in made)
                 rows += made
             file.flush()  # a study that is stopped keeps its repeats
-    print(f"{given.fitted} images fitted, {new} new ones per draw\n\n{table(rows)}")
+    print(f"{given.fitted} images fitted, {given.folds} folds, {new} new ones per draw\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -95,8 +95,9 @@ def test_without_a_threshold_few_images_are_enough(fit, good, out, capsys):
 
 def test_one_image_and_none_are_refused(fit, good, out):
     keep(good, 1)
-    with pytest.raises(AdbenchError, match="holds 1 image"):
-        fit()
+    for words in ([], ["threshold=none"]):
+        with pytest.raises(AdbenchError, match="holds 1 image"):
+            fit(*words, alpha=None)
     keep(good, 0)
     with pytest.raises(AdbenchError, match="holds no images"):
         fit()
@@ -176,9 +177,10 @@ def test_a_wrong_word_is_refused(word, match, fit, out):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(fit, tmp_path, good):
     (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
     places = {
         "folder.safetensors": "is a folder",
-        "good/000.png/part.safetensors": "cannot be written",
+        "file/part.safetensors": "cannot be written",
         f"{'x' * 300}.safetensors": "cannot be written",
         "part.onnx": "ends in .safetensors",
         "": "where to",

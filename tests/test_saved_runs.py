@@ -153,3 +153,12 @@ def test_a_sweep_over_detectors_measures_each(tmp_path, images, fit):
     adbench(tmp_path, "run", "-m", *images, *quick, f"detector={names}")
     found = [json.loads(path.read_text()) for path in (tmp_path / "runs/records").glob("*.json")]
     assert sorted(record["labels"]["method"] for record in found) == ["crd", "patchcore"]
+
+
+def test_test_images_that_were_learned_from_are_noted(tmp_path, images, fit):
+    path, normal = fit("method=crd"), tmp_path / "images/bottle/train/good"
+    held_out = ["dataset=folder", f"dataset.normal={normal}", f"detector={path}"]
+    record, _ = measured(tmp_path, *held_out)
+    assert "the detector was fitted on 1 of the 1 test images" in record.notes[-1]
+    record, _ = measured(tmp_path, *images, f"detector={path}")
+    assert not any("was fitted on" in note for note in record.notes)

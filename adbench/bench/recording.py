@@ -7,7 +7,9 @@ from typing import Any
 from adbench.bench.category import Category
 from adbench.bench.origins import origins
 from adbench.bench.plan import Plan
+from adbench.data.listing import some
 from adbench.detectors.detector import Detector
+from adbench.detectors.opening import Opened
 from adbench.evaluation.measure import measure
 from adbench.evaluation.pairs import PixelPairs
 from adbench.methods.method import Scores
@@ -85,7 +87,11 @@ def new_record(
         memory={"peak": machine.peak_memory(), "state": facts.get("state_bytes")},
         work={} if work is None else {"multiply_adds_per_patch": work},
         environment=_environment(plan, identity),
-        notes=[*facts.get("notes", []), *category.notes(left_out.unmarked)],
+        notes=[
+            *facts.get("notes", []),
+            *category.notes(left_out.unmarked),
+            *_learned_from(detector, category),
+        ],
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     rows = [
@@ -93,6 +99,19 @@ def new_record(
         for sample, score in zip(category.split.test, scores.images.tolist(), strict=True)
     ]
     return record, rows, measured.pairs
+
+
+def _learned_from(detector: Detector, category: Category) -> list[str]:
+    """What a record says where a saved detector was fitted on some of the test images."""
+    learned = set(detector.header.training.sha256) if isinstance(detector, Opened) else set()
+    pairs = zip(category.split.test, category.test.digests, strict=True)
+    names = [sample.name for sample, sha256 in pairs if sha256 in learned]
+    if not names:
+        return []
+    return [
+        f"the detector was fitted on {len(names)} of the {len(category.test)} test images, so that "
+        f"its numbers are better here than on new images: {some(names)}"
+    ]
 
 
 def _environment(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
