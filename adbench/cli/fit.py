@@ -120,9 +120,9 @@ def _told(path: Path, size: int, saved: "SavedDetector") -> list[str]:
         return [*lines, "no threshold: it gives scores alone"]
     low, high = decision.promised["low"], decision.promised["high"]
     lines.append(
-        f"threshold {decision.value:.6g}: at most {100 * decision.promised['mean']:.1f}% of new normal "
-        f"images are called anomalous on average ({100 * low:.1f} to {100 * high:.1f}% in 95 of "
-        "100 fits)"
+        f"threshold {decision.value:.6g}: at most {100 * decision.promised['mean']:.1f}% of new "
+        f"normal images are called anomalous on average ({100 * low:.1f} to {100 * high:.1f}% in "
+        "95 of 100 fits)"
     )
     notes = [f"note: {note}" for note in header.notes]
     return [*lines, *notes, f"next: adbench predict {path} IMAGES"]
