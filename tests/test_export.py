@@ -203,6 +203,11 @@ def test_many_constants_go_into_a_file_beside_the_graph(patchcore, tmp_path):
     expected = patchcore.score(images).images
     assert torch.allclose(OnnxDetector.load(files[1]).score(images).images, expected, rtol=1e-4)
 
+    again = export(patchcore, files[1], images)  # all in one file: the other one is of no use now
+    assert again == [files[1]]
+    assert not files[0].exists()
+    files = export(patchcore, files[1], images, largest=1000)
+
     moved = tmp_path / "alone" / "part.onnx"
     moved.parent.mkdir()
     shutil.copy(files[1], moved)

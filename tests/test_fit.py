@@ -115,6 +115,18 @@ def test_copies_of_one_image_give_no_threshold(fit, good):
         fit()
 
 
+def test_copies_promise_nothing_more(fit, good, out):
+    for path in sorted(good.iterdir()):
+        (good / f"copy_of_{path.name}").write_bytes(path.read_bytes())
+    with pytest.raises(AdbenchError, match=r"12 normal images cannot promise .* alpha=0.077"):
+        fit(alpha="alpha=0.05")
+    fit()
+    header = saved.read_header(out)
+    assert header.training.images == 2 * COUNT
+    assert len(header.normal.scores) == len(header.normal.fold) == COUNT
+    assert header.decision().promised["n"] == COUNT
+
+
 def test_an_image_of_another_shape_is_named_before_the_work(fit, good, out):
     Image.new("RGB", (64, 128)).save(good / "high.png")
     with pytest.raises(AdbenchError, match=r"64x64, 128x64 pixels end up as .*geometry=square256"):

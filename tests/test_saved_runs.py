@@ -9,9 +9,9 @@ from made_runs import plans, run_jobs
 from PIL import Image
 
 from adbench.cli.fit import command
-from adbench.cli.job import planned_job
+from adbench.cli.job import Task, planned_job
 from adbench.config.compose import Configs
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.results import records
 
 CONFIGS = Configs()
@@ -56,7 +56,7 @@ def measured(tmp_path, *words):
 def test_the_record_is_that_of_the_run_that_fits_it(method, tmp_path, images, fit):
     try:
         path = fit(f"method={method}")
-    except AdbenchError as error:
+    except ImpossibleError as error:
         pytest.skip(f"not with this backbone: {error}")
     expected, rows = measured(tmp_path / "a", *images, *PARTS, *FOLDS, f"method={method}")
     record, found = measured(tmp_path / "b", *images, f"detector={path}")
@@ -78,7 +78,8 @@ def test_the_record_names_the_images_that_the_detector_was_fitted_on(tmp_path, i
     training = record.identity["saved"]
     assert training["runtime"] == "torch"
     other = tmp_path / "images" / "bottle" / "train" / "good" / "002.png"
-    other.write_bytes((other.parent / "001.png").read_bytes())
+    with Image.open(other) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(other)
     again, _ = measured(tmp_path, *images, f"detector={path}")
     assert again.identity["saved"] == training
     assert again.identity["dataset"] != record.identity["dataset"]
@@ -115,6 +116,12 @@ def test_what_the_file_holds_cannot_be_set_beside_it(tmp_path, images, fit):
             planned_job(CONFIGS.compose([*words, word]), [*words, word])
         told = f"{word}: the detector's file holds its own {name}; leave this out"
         assert str(error.value) == told
+
+
+def test_a_setting_of_the_files_own_method_is_refused_as_one_of_the_file(images, fit):
+    words = [*images, f"detector={fit('method=crd')}", "method.lambda_=1"]
+    with pytest.raises(AdbenchError, match=r"method.lambda_=1: the detector's file holds its own"):
+        Task(CONFIGS).planned(words)
 
 
 def test_settings_of_saved_detectors_are_refused_without_one(images):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adbench.bench import memory
-from adbench.bench.folds import out_of_fold
+from adbench.bench.folds import different, fold_of, out_of_fold
 from adbench.data.content import digests, digests_of_arrays
 from adbench.data.images import image_size
 from adbench.data.samples import Images
@@ -75,8 +75,10 @@ def fit(
         AdbenchError: So few images cannot promise the rate, which is said before any work; or what
             the detector cannot learn from.
     """
-    if wish is not None and (why := promise(len(images), wish.alpha).reason):
-        raise AdbenchError(f"{why}, or set threshold=none")
+    if wish is not None:
+        fold_of(images, wish.folds, wish.seed)  # refuses fewer than two different images
+        if why := promise(len(different(images)), wish.alpha).reason:
+            raise AdbenchError(f"{why}, or set threshold=none")
     if images.paths and detector.geometry.size is None:
         require_one_size(images.paths, detector.geometry)
     with doing("fit"):

@@ -35,14 +35,18 @@ TOGETHER = 2**28
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Scores of n normal images, each by a detector that was fitted without its fold.
+    """Scores of n different normal images, each by a detector that was fitted without its fold.
+
+    Of an image and its copies there is one score: copies promise nothing more.
 
     Attributes:
+        places: (n,) int64, where each image stands among all that were given.
         fold: (n,) int64, the fold of each image.
         images: (n,) float64 image scores.
         highest: (n,) float64, the largest value of each anomaly map; None without maps.
     """
 
+    places: np.ndarray
     fold: np.ndarray
     images: np.ndarray
     highest: np.ndarray | None
@@ -53,6 +57,14 @@ def contents(images: Images) -> list[Any]:
     if images.arrays and not images.digests:
         raise ValueError("decoded arrays are told apart by digests; give them")
     return list(images.digests or images.paths)
+
+
+def different(images: Images) -> np.ndarray:
+    """(n,) int64, the places of the images without copies of earlier ones."""
+    first: dict[Any, int] = {}
+    for place, name in enumerate(contents(images)):
+        first.setdefault(name, place)
+    return np.array(list(first.values()), np.int64)
 
 
 def fold_of(images: Images, folds: int, seed: int) -> np.ndarray:
@@ -99,14 +111,15 @@ def out_of_fold(
         AdbenchError: There are not two different images, or what a detector cannot learn from the
             images outside of a fold.
     """
-    fold = fold_of(images, folds, seed)
+    fold, places = fold_of(images, folds, seed), different(images)
     count = int(fold.max()) + 1
-    scores = [np.empty(len(images)) for _ in detectors]
-    highest: list[np.ndarray | None] = [np.empty(len(images)) for _ in detectors]
+    scores = [np.empty(len(places)) for _ in detectors]
+    highest: list[np.ndarray | None] = [np.empty(len(places)) for _ in detectors]
     for number in range(count):
         with doing(f"fold {number + 1} of {count}"):
-            rows = np.flatnonzero(fold == number)
-            found = _scored_apart(detectors, images, rows, provider)
+            others = np.flatnonzero(fold != number)
+            rows = np.flatnonzero(fold[places] == number)
+            found = _scored_apart(detectors, images, others, places[rows], provider)
             for place, (values, maxima) in enumerate(found):
                 scores[place][rows] = values
                 of_map = highest[place]
@@ -114,17 +127,21 @@ def out_of_fold(
                     highest[place] = None
                 else:
                     of_map[rows] = maxima
-    return [OutOfFold(fold, s, h) for s, h in zip(scores, highest, strict=True)]
+    return [OutOfFold(places, fold[places], s, h) for s, h in zip(scores, highest, strict=True)]
 
 
 def _scored_apart(
-    detectors: Sequence[Detector], images: Images, rows: np.ndarray, provider: Provider
+    detectors: Sequence[Detector],
+    images: Images,
+    others: np.ndarray,
+    rows: np.ndarray,
+    provider: Provider,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Image scores and largest map values of the images at ``rows``, fitted on all others."""
+    """Image scores and largest map values of the images at ``rows``, fitted on ``others``."""
     family, parts = Family(detectors), _Parts(images, provider)
-    others = _taken(images, np.setdiff1d(np.arange(len(images)), rows))
-    memory.require(family.largest, others, len(rows), parts)
-    family.fit(others, parts)
+    normal = _taken(images, others)
+    memory.require(family.largest, normal, len(rows), parts)
+    family.fit(normal, parts)
     for error in family.errors.values():
         raise error
     step = _at_once(images, family.largest.geometry, len(detectors))

@@ -76,7 +76,7 @@ class Folds:
             "seed": plan.options.seed,
             "seconds": made.seconds if made.members == 1 else None,
         }
-        names = [sample.name for sample in self._category.split.train]
+        names = [self._category.split.train[place].name for place in found.places]
         highest = [None] * len(names) if found.highest is None else found.highest.tolist()
         columns = zip(names, found.fold.tolist(), found.images.tolist(), highest, strict=True)
         return replace(record, folds=facts, reasons=reasons), [FoldScore(*row) for row in columns]

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from adbench.cli.screen import say
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
+from adbench.system.files import try_file
 
 if TYPE_CHECKING:
     from adbench.bench.plan import Plan
@@ -155,11 +155,7 @@ def _parsed(words: Sequence[str]) -> _Words:
 def _require_writable(out: Path) -> None:
     """Try whether the file can be written, before the work; its folder is made."""
     try:
-        if out.is_dir():
-            raise IsADirectoryError(0, "is a folder")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
+        try_file(out)
     except OSError as error:
         raise AdbenchError(f"out={out}: cannot be written: {error.strerror or error}") from None
 

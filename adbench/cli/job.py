@@ -76,6 +76,8 @@ class Task:
         """
         key = tuple(overrides)
         if key not in self._plans:
+            if any(word.startswith("detector=") and word != "detector=null" for word in overrides):
+                refuse_own(overrides)  # a word for another method would be called unknown
             config = self.configs.compose(overrides)
             self._plans[key] = planned_job(config, overrides)
         return self._plans[key]
@@ -151,7 +153,7 @@ def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | Non
     """
     planned = plan(config, refused)
     if planned.options.detector is not None:
-        _refuse_own(overrides)
+        refuse_own(overrides)
     for part in PARTS:
         if any(o.lstrip("+").startswith(f"{part}.") for o in overrides):
             refuse_unread(overrides, config[part], build(config[part], part), part)
@@ -161,7 +163,7 @@ def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | Non
     return planned
 
 
-def _refuse_own(overrides: Sequence[str]) -> None:
+def refuse_own(overrides: Sequence[str]) -> None:
     """Refuse words for what a saved detector brings with it."""
     own = (*DETECTOR, "threshold", "alpha", "folds", "seed")
     for override in overrides:

@@ -21,6 +21,7 @@ from adbench.detectors.runtimes import DATA, INPUT, MAP, SCORE, require_installe
 from adbench.detectors.saved import SavedDetector
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.methods import method as methods
+from adbench.system.files import try_file
 
 LARGEST = 1_500_000_000
 """Bytes of constants that one file holds; protobuf, the format of ONNX, ends at 2 GiB."""
@@ -74,11 +75,7 @@ def require_writable(path: Path) -> None:
     if path.suffix != ONNX:
         raise AdbenchError(f"{shown(path)}: the name of a graph ends in {ONNX}")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        try_file(path)
     except OSError as error:
         raise AdbenchError(
             f"{shown(path)}: cannot be written: {error.strerror or error}; name another file"
@@ -121,7 +118,10 @@ def export(
             say(parity.words())
             _require(parity, saved)
             files = [made.with_name(made.name + DATA)] * apart + [made]
-            return [_moved(file, path.parent) for file in files]
+            moved = [_moved(file, path.parent) for file in files]
+            if not apart:  # constants of an earlier graph of this name, which nothing refers to now
+                path.with_name(path.name + DATA).unlink(missing_ok=True)
+            return moved
     except OSError as error:
         raise AdbenchError(f"cannot write {shown(path)}: {error}") from error
 

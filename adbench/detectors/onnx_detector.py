@@ -7,20 +7,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from adbench.config.targets import settings_class
 from adbench.data.geometry import Geometry
-from adbench.data.listing import shown
 from adbench.data.samples import Images
 from adbench.detectors.detector import Provider
 from adbench.detectors.feature_detector import other_size
 from adbench.detectors.header import Decision, Header
 from adbench.detectors.onnx_metadata import header_of
 from adbench.detectors.runtimes import Graph, Runtime, open_graph
-from adbench.detectors.saved import FITTED_BEFORE, of_saved
+from adbench.detectors.saved import FITTED_BEFORE, built, of_saved
 from adbench.errors import AdbenchError
 from adbench.features.inputs import batches_of
 from adbench.methods.method import Scores
-from adbench.system.settings import check
 from adbench.system.stages import stage
 
 _BATCH = 16
@@ -56,11 +53,7 @@ class OnnxDetector:
         """
         graph = open_graph(path, runtime)
         header = header_of(graph.metadata, path)
-        settings = dict(header.parts.get("geometry", {}))
-        where = f"{shown(path)}: geometry"
-        kind = settings_class(settings.pop("_target_", None), where)
-        geometry: Geometry = check(kind, settings, where)
-        return cls(geometry, header, graph, runtime)
+        return cls(built(path, header, "geometry"), header, graph, runtime)
 
     @property
     def title(self) -> str:

@@ -200,7 +200,7 @@ def load(path: Path, device: str = "auto", weights: str | None = None) -> SavedD
     header = read(metadata[HEADER], path)
     _require_content(path, metadata, arrays)
     backbone, geometry, method = (
-        _built(path, header, part) for part in ("backbone", "geometry", "method")
+        built(path, header, part) for part in ("backbone", "geometry", "method")
     )
     backbone = _with_weights(path, header, backbone, arrays, weights)
     detector = FeatureDetector(geometry, backbone, method, device_name(device))
@@ -256,15 +256,19 @@ def _require_content(path: Path, metadata: Mapping[str, str], arrays: dict[str, 
         )
 
 
-def _built(path: Path, header: Header, part: str) -> Any:
-    """A part of the detector, from a class that is registered here."""
+def built(path: Path, header: Header, part: str) -> Any:
+    """A part of a saved detector: geometry, backbone or method.
+
+    Raises:
+        AdbenchError: Its class is not registered here or is no such part, or a setting is wrong.
+    """
     settings = dict(header.parts.get(part, {}))
     where = f"{shown(path)}: {part}"
     cls = settings_class(settings.pop("_target_", None), where)
-    built: Any = check(cls, settings, where)
-    if not all(hasattr(built, name) for name in _CONTRACT[part]):
+    made: Any = check(cls, settings, where)
+    if not all(hasattr(made, name) for name in _CONTRACT[part]):
         raise AdbenchError(f"{where}: {cls.__name__} is no {part}; fit the detector again")
-    return built
+    return made
 
 
 def _with_weights(

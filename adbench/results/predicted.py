@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import io
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from adbench.results.overlay import Scale, View, placed
 from adbench.results.overlay_sheet import Judgement, overlay_sheet
 from adbench.results.panels import drawn
 from adbench.results.style import LIGHT, drawn_in
-from adbench.system.files import whole_file
+from adbench.system.files import try_folder, whole_file
 
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -45,9 +44,7 @@ class Folders:
         """Make the folders, and try whether they can be written. Raises AdbenchError."""
         for folder in self.all():
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
+                try_folder(folder)
             except OSError as error:
                 why = error.strerror or error
                 raise AdbenchError(f"{shown(folder)}: cannot be written to: {why}") from None

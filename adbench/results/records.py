@@ -9,7 +9,6 @@ The id is the hash of the identity: of what was measured, not of what came out.
 import json
 import logging
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from adbench.evaluation.pairs import PixelPairs
 from adbench.results import raw
 from adbench.results.raw import FoldScore, ImageScore, RecordError
 from adbench.results.record import SCHEMA, Record, identity_id, to_json
-from adbench.system.files import write_whole
+from adbench.system.files import try_folder, write_whole
 from adbench.system.settings import digest
 
 __all__ = [
@@ -62,9 +61,7 @@ def require_writable(folder: Path) -> None:
         AdbenchError: They cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try_folder(folder)
     except OSError as error:
         why = error.strerror or error
         raise AdbenchError(f"cannot write records to {folder}: {why}; set results=DIR") from None

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder, and try whether files can be written to it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def try_file(path: Path) -> None:
+    """Try whether a file can be written, and make its folder. Raises OSError."""
+    if path.is_dir():
+        raise IsADirectoryError(0, "is a folder")
+    try_folder(path.parent)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
