@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from adbench.backbones import openvino_engine
 from adbench.backbones.backbone import Backbone
 from adbench.backbones.network import Network
 from adbench.backbones.open_clip_maps import OpenClipMaps
@@ -73,9 +74,7 @@ def has_bf16(engine: str) -> bool:
     """Whether this processor computes it: OpenVINO does not emulate what is missing."""
     if engine == "torch":
         return True
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_engine.capabilities()
 
 
 def lite0(**settings: object) -> TimmMaps:
@@ -412,6 +411,24 @@ def test_openvino_reports_to_nobody_and_leaves_no_file(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+@needs_openvino
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_signal_after_two_networks_of_openvino_is_handled() -> None:
+    program = (
+        "import os, signal, torch;"
+        "from adbench.backbones.openvino_engine import compiled;"
+        "make = lambda: compiled(torch.nn.ReLU(), torch.ones(1, 3, 8, 8), 'fp32');"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'));"
+        "first, second = make(), make();"
+        "del first; del second;"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @needs_openvino

@@ -1,5 +1,6 @@
 """OpenVINO, Intel's inference library, as an engine on CPUs (``adbench-vision[openvino]``)."""
 
+import functools
 import importlib
 import sys
 import warnings
@@ -38,6 +39,17 @@ def library() -> Any:
     return importlib.import_module("openvino")
 
 
+@functools.cache
+def core() -> Any:
+    """The one core of the process.
+
+    Each core gives the thread that makes it another stack for signals, and puts the former one
+    back at its end. Two of them that end in the order of their making leave a stack that is
+    freed, and the next signal ends the process with a segmentation fault.
+    """
+    return library().Core()
+
+
 def settings(precision: Precision) -> dict[str, Any]:
     """How the CPU is to compile a model, for the threads that torch has now."""
     return {
@@ -46,6 +58,11 @@ def settings(precision: Precision) -> dict[str, Any]:
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # jobs side by side would be pinned to the same cores
     }
+
+
+def capabilities() -> list[str]:
+    """What this processor can compute with, as OpenVINO names it: ``FP32``, ``BF16``, ``INT8``."""
+    return list(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
@@ -59,17 +76,15 @@ def compiled(network: nn.Module, example: Tensor, precision: Precision) -> Run:
     Raises:
         AdbenchError: bf16 on a processor for which OpenVINO would quietly compute something else.
     """
-    openvino = library()
-    core = openvino.Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and "BF16" not in capabilities():
         raise AdbenchError(
             "backbone.precision=bf16: this processor has none for OpenVINO; "
             "set backbone.precision=fp32"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing fixes branches on the shape, and so is the shape
-        model = openvino.convert_model(network, example_input=example, input=list(example.shape))
-    run = core.compile_model(model, "CPU", settings(precision))
+        model = library().convert_model(network, example_input=example, input=list(example.shape))
+    run = core().compile_model(model, "CPU", settings(precision))
 
     def outputs(images: Tensor) -> list[Tensor]:
         found = run(images.contiguous().numpy(), share_outputs=True)

@@ -86,7 +86,7 @@ def _by_onnxruntime(path: Path) -> Graph:
 
 
 def _by_openvino(path: Path) -> Graph:
-    core = openvino_engine.library().Core()
+    core = openvino_engine.core()
     model = core.read_model(path)
     said = model.get_rt_info()["framework"] if model.has_rt_info(["framework"]) else {}
     compiled = core.compile_model(model, "CPU", openvino_engine.settings("fp32"))
