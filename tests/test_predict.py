@@ -82,6 +82,22 @@ ALL = [*GOOD, "photos/b/black.jpg"]
 # Rows.
 
 
+def test_what_the_first_image_loads_is_no_time_of_an_image(file, photos, monkeypatch):
+    opened = open_detector(file)
+    scored = []
+    score = type(opened).score
+
+    def counted(self, images):
+        scored.append(len(images))
+        return score(self, images)
+
+    monkeypatch.setattr(type(opened), "score", counted)
+    monkeypatch.setattr("adbench.bench.predict.time.perf_counter", lambda: float(len(scored)))
+    found = list(Predictor(opened).predict_all(GOOD, batch=2))
+    assert scored == [1, 2, 1]  # a blank image, then the batches
+    assert [prediction.seconds for prediction in found] == [0.5, 0.5, 1.0]
+
+
 def test_a_row_per_image_with_the_scores_of_the_detector(file, photos, run):
     status, out, aside = run(file, "photos", "batch=3")
     assert status == 0

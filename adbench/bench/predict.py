@@ -72,11 +72,27 @@ class Predictor:
         self.decision: Decision | None = detector.header.decision(alpha)
         normal = detector.header.normal
         self._normal = None if normal is None else np.array(normal.scores)
+        self._warm = False
 
     @property
     def header(self) -> Header:
         """What the detector says of itself: settings, weights, training images, versions."""
         return self.detector.header
+
+    def warm_up(self) -> None:
+        """Score a blank image, once: the first one loads libraries, the network and kernels.
+
+        Every way to score does this first, so that ``Prediction.seconds`` are those of scoring.
+
+        Raises:
+            AdbenchError: The detector cannot score here, such as for want of its weights.
+        """
+        if not self._warm:
+            blank = np.zeros((*self.header.size, 3), np.uint8)
+            if self._refused(blank) is None:
+                self.detector.score(Images(arrays=(blank,)))
+                self.detector.wait()
+            self._warm = True
 
     def predict(self, image: Image) -> Prediction:
         """Score one image, with its anomaly map.
@@ -176,6 +192,7 @@ class Predictor:
     ) -> list[Prediction]:
         if not arrays:
             return []
+        self.warm_up()
         start = time.perf_counter()
         try:
             scores = self.detector.score(Images(arrays=tuple(arrays)))

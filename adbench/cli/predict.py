@@ -100,6 +100,7 @@ def command(given: Namespace, configs: Configs) -> int:
     writer = _writer(words, predictor, folders)
     sources = None if words.listed else find(words.paths, folders.all())
     folders.require_writable()
+    predictor.warm_up()
     with _rows_to(words) as stream:
         rows, tally = Rows(stream, words.as_json), Tally(predictor)
         for prediction in _predictions(predictor, sources, batch, maps=bool(folders.all())):
