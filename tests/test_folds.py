@@ -263,6 +263,7 @@ def test_a_setting_that_fails_without_a_fold_keeps_its_metrics_and_fails_no_othe
     good, bad = mvtec("threshold=folds", f"threshold=folds method.k={size}")
     assert good.records[0].threshold["value"] > 0
     assert "larger than the bank" in bad.failures["bottle"]
+    assert "without the images of one fold 6 of 9 are left to fit on" in bad.failures["bottle"]
     metrics = [r.metrics["image_auroc"] for r in records.load_all(tmp_path / "records")]
     assert len(metrics) == 2
     assert None not in metrics

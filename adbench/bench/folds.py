@@ -119,7 +119,13 @@ def out_of_fold(
         with doing(f"fold {number + 1} of {count}"):
             others = np.flatnonzero(fold != number)
             rows = np.flatnonzero(fold[places] == number)
-            found = _scored_apart(detectors, images, others, places[rows], provider)
+            try:
+                found = _scored_apart(detectors, images, others, places[rows], provider)
+            except AdbenchError as error:
+                raise type(error)(
+                    f"{error}; without the images of one fold {len(others)} of {len(images)} are "
+                    "left to fit on: give more normal images, or set threshold=none"
+                ) from error
             for place, (values, maxima) in enumerate(found):
                 scores[place][rows] = values
                 of_map = highest[place]
