@@ -33,4 +33,5 @@ def fitted(method, paths, wish=WISH, geometry=GEOMETRY, **backbone):
     provider: Provider = Direct()
     network = TimmMaps("resnet18", weights="random", device="cpu", **backbone)
     detector = FeatureDetector(geometry, network, method, provider=provider)
-    return fit(detector, {"method": "made"}, images_of(paths), provider, wish, "made")
+    labels = {"geometry": "made", "backbone": "made", "method": "made"}
+    return fit(detector, labels, images_of(paths), provider, wish, "made")

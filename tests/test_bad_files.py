@@ -351,7 +351,7 @@ def test_odd_names_are_kept_as_they_are(tmp_path, name):
     dataset = Folder(root=str(tmp_path), normal="ok", abnormal="bad", masks="masks")
     (sample,) = [s for s in dataset.load("parts").test if s.anomalous]
     assert sample.name == f"bad/{name}.png"
-    assert sample.mask == tmp_path / f"masks/{name}.png"
+    assert sample.masks == (tmp_path / f"masks/{name}.png",)
     assert dataset.check(WHOLE)[0]["problems"] == []
     (tmp_path / f"bad/{name}.png").write_bytes(b"")
     (problem,) = dataset.check(WHOLE)[0]["problems"]

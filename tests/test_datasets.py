@@ -58,14 +58,14 @@ def test_a_fingerprint_names_content_and_not_place(tmp_path, make_category):
         Split(train[1:], test),
         Split(train, test[1:]),
         Split([], train + test),
-        Split(train, [Sample(test[0].path, "other", test[0].defect, test[0].mask), *test[1:]]),
-        Split(train, [Sample(test[0].path, test[0].name, "other", test[0].mask), *test[1:]]),
+        Split(train, [Sample(test[0].path, "other", test[0].defect, test[0].masks), *test[1:]]),
+        Split(train, [Sample(test[0].path, test[0].name, "other", test[0].masks), *test[1:]]),
         Split(train, [Sample(test[0].path, test[0].name, test[0].defect), *test[1:]]),
     ]
     seen.update(fingerprint(other) for other in others)
     picture(splits[0].test[0].path)
     seen.add(fingerprint(splits[0]))
-    picture(splits[1].test[0].mask)
+    picture(*splits[1].test[0].masks)
     seen.add(fingerprint(splits[1]))
     assert len(seen) == 3 + len(others)
 
@@ -93,8 +93,8 @@ def test_mvtec_reads_its_layout(tmp_path, make_category):
         ("test/good/000.png", "good", False),
         ("test/good/001.png", "good", False),
     ]
-    assert split.test[3].mask == tmp_path / "bottle/ground_truth/dent/001_mask.png"
-    assert split.test[4].mask is None
+    assert split.test[3].masks == (tmp_path / "bottle/ground_truth/dent/001_mask.png",)
+    assert split.test[4].masks == ()
     assert all(s.path.is_absolute() for s in split.train + split.test)
 
 
@@ -103,7 +103,7 @@ def test_words_of_the_layout_in_the_root_do_no_harm(tmp_path, make_category, tra
     make_category(tmp_path / trap, "bottle")
     split = MVTec(root=str(tmp_path / trap)).load("bottle")
     assert [s.defect for s in split.test] == ["crack", "crack", "dent", "dent", "good", "good"]
-    assert all(s.mask.is_file() for s in split.test if s.mask)
+    assert all(mask.is_file() for s in split.test for mask in s.masks)
 
 
 def test_the_root_may_be_relative_or_under_home(tmp_path, make_category, monkeypatch):
@@ -370,13 +370,14 @@ def test_test_folders_give_defect_types_and_masks(parts):
     split = dataset.load("parts")
     assert len(split.train) == 10
     masks = {
-        s.name: (s.defect, s.mask and s.mask.relative_to(parts).as_posix()) for s in split.test
+        s.name: (s.defect, [mask.relative_to(parts).as_posix() for mask in s.masks])
+        for s in split.test
     }
     assert masks == {
-        "bad/dent/1.PNG": ("dent", "masks/dent/1.png"),
-        "bad/scratch/1.PNG": ("scratch", "masks/scratch/1_mask.png"),
-        "bad/scratch/2.PNG": ("scratch", "masks/scratch/2.png"),
-        "ok_test/7.png": ("good", None),
+        "bad/dent/1.PNG": ("dent", ["masks/dent/1.png"]),
+        "bad/scratch/1.PNG": ("scratch", ["masks/scratch/1_mask.png"]),
+        "bad/scratch/2.PNG": ("scratch", ["masks/scratch/2.png"]),
+        "ok_test/7.png": ("good", []),
     }
     (row,) = dataset.check(WHOLE)
     assert (row["train"], row["test_normal"], row["test_anomalous"], row["masks"]) == (10, 1, 3, 3)
@@ -393,7 +394,7 @@ def test_folders_may_be_listed_and_lie_anywhere(parts):
         "bad/scratch/1.PNG",
         "bad/scratch/2.PNG",
     ]
-    assert all(s.mask is None for s in split.test)
+    assert not any(s.masks for s in split.test)
     assert all(s.name.startswith("ok/") for s in split.train)
 
 
@@ -401,7 +402,8 @@ def test_flat_masks_are_found_and_must_be_unique(parts):
     picture(parts / "flat/1_mask.tif")
     picture(parts / "flat/2.png")
     dataset = Folder(root=str(parts), normal="ok", abnormal="bad/scratch", masks="flat")
-    assert [s.mask.name for s in dataset.load("parts").test if s.mask] == ["1_mask.tif", "2.png"]
+    masks = [mask.name for s in dataset.load("parts").test for mask in s.masks]
+    assert masks == ["1_mask.tif", "2.png"]
     both = Folder(root=str(parts), normal="ok", abnormal="bad", masks="flat")
     with pytest.raises(
         DataError,
@@ -428,7 +430,7 @@ def test_a_missing_mask_of_an_own_image_is_named(parts):
 def test_masks_below_the_images_are_no_images(parts):
     (parts / "masks").rename(parts / "bad/masks")
     split = Folder(root=str(parts), normal="ok", abnormal="bad", masks="bad/masks").load("parts")
-    assert sum(s.mask is not None for s in split.test) == sum(s.anomalous for s in split.test) == 3
+    assert sum(len(s.masks) for s in split.test) == sum(s.anomalous for s in split.test) == 3
 
 
 @pytest.mark.parametrize("setting", ["normal", "normal_test", "abnormal", "masks"])

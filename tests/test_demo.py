@@ -13,7 +13,7 @@ from adbench.data.content import fingerprint
 from adbench.data.demo import Demo
 from adbench.data.drawings import PRODUCTS
 from adbench.data.geometry import Geometry
-from adbench.data.images import read_image, read_mask
+from adbench.data.images import read_image, read_masks
 from adbench.data.samples import Split
 from adbench.errors import AdbenchError, DataError
 from adbench.system.settings import check
@@ -23,7 +23,7 @@ SMALL = {"size": 64, "train": 2, "test": 7}
 
 def contents(split: Split) -> dict[str, bytes]:
     samples = [*split.train, *split.test]
-    return {s.name: s.path.read_bytes() + (s.mask.read_bytes() if s.mask else b"") for s in samples}
+    return {s.name: b"".join(f.read_bytes() for f in (s.path, *s.masks)) for s in samples}
 
 
 def the_folder(cache: Path, category: str) -> Path:
@@ -44,9 +44,9 @@ def test_counts_types_and_masks(tmp_path, category):
     }
     for sample in split.test:
         assert read_image(sample.path).shape == (64, 64, 3)
-        assert (sample.mask is not None) == sample.anomalous
-        if sample.mask is not None:
-            assert 0 < read_mask(sample.mask, (64, 64)).mean() < 0.2
+        assert len(sample.masks) == sample.anomalous
+        if sample.masks:
+            assert 0 < read_masks(sample.masks, (64, 64)).mean() < 0.2
     alone = Demo(cache=str(tmp_path), categories=(category,), size=64, train=3, test=15)
     (row,) = alone.check(Geometry(resize=(64, 64), crop=None))
     assert (row["complete"], row["problems"]) == ("yes", [])
@@ -98,7 +98,7 @@ def test_pixels_are_the_same_on_every_machine(tmp_path, category, expected):
     pixels = hashlib.sha256()
     for sample in [*split.train, *split.test]:
         pixels.update(read_image(sample.path).tobytes())
-        pixels.update(read_mask(sample.mask, (64, 64)).tobytes() if sample.mask else b"")
+        pixels.update(read_masks(sample.masks, (64, 64)).tobytes() if sample.masks else b"")
     assert pixels.hexdigest()[:16] == expected
 
 

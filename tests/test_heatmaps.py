@@ -26,11 +26,11 @@ def image_file(tmp_path):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(colours.integers(0, 256, (*shape, 3), np.uint8)).save(path)
-        mask_path = None
+        masks = ()
         if mask is not None:
-            mask_path = path.with_name(f"{path.stem}_mask.png")
-            Image.fromarray(mask.astype(np.uint8) * 255).save(mask_path)
-        return Sample(path, name, defect, mask_path)
+            masks = (path.with_name(f"{path.stem}_mask.png"),)
+            Image.fromarray(mask.astype(np.uint8) * 255).save(masks[0])
+        return Sample(path, name, defect, masks)
 
     return write
 

@@ -37,7 +37,7 @@ def parts(tmp_path) -> Path:
 def masks_of(root: Path, **settings: object) -> dict[str, str]:
     split = Folder(root=str(root), normal="ok", masks="masks", **settings).load("parts")
     tested = [s for s in split.test if s.anomalous]
-    return {s.name: s.mask.relative_to(root / "masks").as_posix() for s in tested}
+    return {s.name: s.masks[0].relative_to(root / "masks").as_posix() for s in tested}
 
 
 def test_masks_lie_at_the_relative_paths_of_their_images(parts):
@@ -85,9 +85,9 @@ def test_masks_of_mvtecs_layout_have_any_suffix_that_is_read(tmp_path, make_cate
     Image.open(usual).save(folder / f"x{Path(name).suffix}")
     (folder / f"x{Path(name).suffix}").rename(folder / name)
     dataset = MVTec(root=str(tmp_path))
-    assert dataset.load("bottle").test[0].mask == usual
+    assert dataset.load("bottle").test[0].masks == (usual,)
     usual.unlink()
-    assert dataset.load("bottle").test[0].mask == folder / name
+    assert dataset.load("bottle").test[0].masks == (folder / name,)
     assert dataset.check(WHOLE)[0]["problems"] == []
 
 

@@ -11,7 +11,7 @@ from adbench.bench.plan import Plan
 from adbench.data.content import digests, fingerprint
 from adbench.data.geometry import Geometry
 from adbench.data.images import image_size
-from adbench.data.samples import Images, Sample, Split
+from adbench.data.samples import Dataset, Images, Sample, Split
 from adbench.data.sizes import require_one_size
 from adbench.data.truth import LeftOut, Look, left_out, look
 from adbench.errors import AdbenchError
@@ -41,12 +41,26 @@ class Category:
     @classmethod
     def load(cls, plan: Plan, name: str) -> Self:
         """Read a category of the plan's dataset. Raises AdbenchError where it cannot be used."""
-        split = plan.dataset.load(name)
+        return cls.read(plan.dataset, name, plan.detector.geometry)
+
+    @classmethod
+    def read(cls, dataset: Dataset, name: str, geometry: Geometry | None) -> Self:
+        """Read a category.
+
+        Args:
+            dataset: Holds it.
+            name: The category's name.
+            geometry: Must bring its images to one size; None: their sizes may differ.
+
+        Raises:
+            AdbenchError: It cannot be used.
+        """
+        split = dataset.load(name)
         if not split.train:
             raise AdbenchError("no normal training images")
-        if plan.detector.geometry.size is None:
+        if geometry is not None and geometry.size is None:
             paths = [sample.path for sample in (*split.train, *split.test)]
-            require_one_size(paths, plan.detector.geometry)
+            require_one_size(paths, geometry)
         train, test = (_files(part) for part in (split.train, split.test))
         named = fingerprint(split, train.digests, test.digests)
         return cls(name, split, train, test, named)
@@ -66,7 +80,7 @@ class Category:
         """Why pixels cannot be compared; None where they can."""
         if not any(s.anomalous for s in self.split.test):
             return "no anomalous test images"
-        without = [s.name for s in self.split.test if s.anomalous and s.mask is None]
+        without = [s.name for s in self.split.test if s.anomalous and not s.masks]
         if not without:
             return None
         return f"{len(without)} anomalous test images have no mask, such as {without[0]}"
@@ -123,7 +137,7 @@ class Category:
         if self._looks is None or self._looks[:2] != (geometry, with_masks):
             samples = self.split.test
             if not with_masks:
-                samples = [replace(sample, mask=None) for sample in samples]
+                samples = [replace(sample, masks=()) for sample in samples]
             looks = [look(sample, geometry) for sample in samples]
             self._looks = geometry, with_masks, looks
             found = left_out(looks)

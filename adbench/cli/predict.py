@@ -13,6 +13,7 @@ from adbench.cli.screen import say_aside
 from adbench.cli.words import unknown
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
+from adbench.system.files import expanded
 
 if TYPE_CHECKING:
     from adbench.bench.predict import Prediction, Predictor
@@ -34,6 +35,7 @@ standard input, one path a line. ./a=b.png is a path, and a=b.png where there is
   overlays=DIR     pictures with the anomaly map over the image, all on one scale of colours
   masks=DIR        PNG files of the image's size, white where the map exceeds its threshold
   maps=DIR         anomaly maps as .npy files at the size of the network's input
+  submission=DIR   the folder that the server of MVTec AD 2 takes, of CATEGORY/test_private images
   out=FILE         rows into a .csv file, with --json a .jsonl file, and not on standard output
   batch=16         images that are scored at once; 1 where they come from -
   device=auto      where a .safetensors file computes: auto, cpu, cuda or cuda:N
@@ -51,8 +53,9 @@ Exit status: 0 all images were scored, 1 some were not, 2 a word or the detector
 there is no row, 3 something was found and --fail-on-anomaly is given."""
 
 JSON, FAIL, LIST = "--json", "--fail-on-anomaly", "-"
-FOLDERS = ("overlays", "masks", "maps")
+FOLDERS = ("overlays", "masks", "maps", "submission")
 KEYS = ("alpha", *FOLDERS, "out", "batch", "device", "threads", "weights", "runtime")
+MOST_IMAGES = 10_000  # in a batch
 FOUND = 3  # the exit status of --fail-on-anomaly
 
 
@@ -71,14 +74,17 @@ class _Words:
 
     def folder(self, name: str) -> Path | None:
         """A path among the values."""
-        return Path(self.values[name]).expanduser() if name in self.values else None
+        return expanded(self.values[name]) if name in self.values else None
 
-    def count(self, name: str) -> int | None:
-        """A whole number among the values."""
+    def count(self, name: str, most: int) -> int | None:
+        """A whole number among the values, from 1 to ``most``."""
         text = self.values.get(name)
-        if text is not None and not (text.isdecimal() and int(text) >= 1):
-            raise AdbenchError(f"predict: {name}={text}: is a whole number of at least 1")
-        return None if text is None else int(text)
+        if text is None:
+            return None
+        digits = text.isdecimal() and len(text) <= len(str(most))  # int() refuses very long ones
+        if not (digits and 1 <= int(text) <= most):
+            raise AdbenchError(f"predict: {name}={text}: is a whole number from 1 to {most}")
+        return int(text)
 
 
 def command(given: Namespace, configs: Configs) -> int:
@@ -87,7 +93,7 @@ def command(given: Namespace, configs: Configs) -> int:
         print(USAGE)
         return 0
     words = _parsed(given.words)
-    batch = words.count("batch") or (1 if words.listed else 16)
+    batch = words.count("batch", MOST_IMAGES) or (1 if words.listed else 16)
     os.environ["HF_HUB_OFFLINE"] = "1"  # weights that are not here are an error, and no download
     from adbench.cli.rows import Rows, Tally
     from adbench.data.sources import find
@@ -117,7 +123,7 @@ def command(given: Namespace, configs: Configs) -> int:
 def _predictor(words: _Words) -> "Predictor":
     from adbench.bench.predict import Predictor
     from adbench.detectors.opening import ONNX, Runtime, open_detector
-    from adbench.system.machine import set_threads
+    from adbench.system.machine import MOST_THREADS, set_threads
 
     values = words.values
     graph = words.detector.suffix.lower() == ONNX
@@ -130,7 +136,7 @@ def _predictor(words: _Words) -> "Predictor":
     if not graph and "runtime" in values:
         raise AdbenchError(f"predict: runtime={runtime}: is for an {ONNX} file")
     alpha = _number(values["alpha"]) if "alpha" in values else None
-    set_threads(words.count("threads"))
+    set_threads(words.count("threads", MOST_THREADS))
     detector = open_detector(words.detector, device, values.get("weights"), runtime)
     return Predictor(detector, alpha)
 
@@ -241,7 +247,7 @@ def _parsed(words: Sequence[str]) -> _Words:
     suffix = ".jsonl" if JSON in flags else ".csv"
     if "out" in values and not values["out"].endswith(suffix):
         raise AdbenchError(f"predict: out={values['out']}: the name of these rows ends in {suffix}")
-    return _Words(Path(detector).expanduser(), paths, values, JSON in flags, FAIL in flags)
+    return _Words(expanded(detector), paths, values, JSON in flags, FAIL in flags)
 
 
 def _number(text: str) -> float:

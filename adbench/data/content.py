@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,13 +55,18 @@ def fingerprint(
     )
 
 
-def _rows(samples: Sequence[Sample], known: Sequence[str] | None) -> list[list[str | None]]:
+def _rows(samples: Sequence[Sample], known: Sequence[str] | None) -> list[list[Any]]:
     images = digests([s.path for s in samples]) if known is None else known
-    masks = iter(digests([s.mask for s in samples if s.mask]))
+    masks = iter(digests([mask for s in samples for mask in s.masks]))
     return [
-        [s.name, s.defect, image, next(masks) if s.mask else None]
+        [s.name, s.defect, image, _together([next(masks) for _ in s.masks])]
         for s, image in zip(samples, images, strict=True)
     ]
+
+
+def _together(masks: list[str]) -> Any:
+    """The digests of the masks of an image; records hold the fingerprints of single ones."""
+    return masks if len(masks) > 1 else next(iter(masks), None)
 
 
 def _sha256(path: Path) -> str:

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from adbench.data.content import fingerprint
 from adbench.data.drawings import PRODUCTS
 from adbench.data.geometry import Geometry
-from adbench.data.mvtec import read
+from adbench.data.layout import Layout
 from adbench.data.samples import Split
 from adbench.data.survey import survey
 from adbench.errors import DataError
@@ -110,11 +110,11 @@ class Demo:
                     lambda job: _draw_one(made / category, self.seed, self.size, *job),
                     self._jobs(category),
                 )
-            (made / category / SEAL).write_text(fingerprint(read(made, category)))
+            (made / category / SEAL).write_text(fingerprint(Layout().read(made, category)))
             if place.exists():
                 os.replace(place, made / "damaged")
             os.replace(made / category, place)
-        return read(root, category)
+        return Layout().read(root, category)
 
     def _jobs(self, category: str) -> Iterator[tuple[str, str, int]]:
         """Part, defect type and number of each image."""
@@ -132,7 +132,7 @@ def _sealed(root: Path, category: str) -> Split | None:
     if not (root / category).exists():
         return None
     try:
-        split = read(root, category)
+        split = Layout().read(root, category)
         if (root / category / SEAL).read_bytes() == fingerprint(split).encode():
             return split
         damage = "its images are not those that were drawn"

@@ -10,12 +10,14 @@ from pydantic.dataclasses import dataclass
 
 from adbench.data.broken import Broken, without_broken
 from adbench.data.geometry import Geometry
+from adbench.data.holdout import hold_out
 from adbench.data.listing import files_below, is_image, no_images, shown, some
 from adbench.data.masks import match_masks, unused_masks
 from adbench.data.samples import Sample, Split
 from adbench.data.survey import survey
 from adbench.errors import DataError
-from adbench.system.settings import STRICT, When, digest
+from adbench.system.files import expanded
+from adbench.system.settings import STRICT, When
 
 Folders = Annotated[list[str], Field(min_length=1)] | str
 SETTINGS = ("normal", "normal_test", "abnormal", "masks")
@@ -76,6 +78,9 @@ class Folder:
             DataError: A folder is missing or has no images, normal images lie in several folders,
                 an image has two roles, or it has not exactly one mask.
         """
+        return self._split(self.holds_out)
+
+    def _split(self, hold_out: bool) -> Split:
         roles = {setting: self._images(setting) for setting in SETTINGS[:3]}
         everything = [path for images in roles.values() for path, _ in images]
         if twice := [path for path, times in Counter(everything).items() if times > 1]:
@@ -91,21 +96,22 @@ class Folder:
         kept, skipped = without_broken(normal, self.broken)
         places = {samples[path]: place for path, place in roles["normal"]}
         train, test = (kept, [samples[path] for path, _ in roles["normal_test"]])
-        if self.holds_out:
+        if hold_out:
             train, test = self._hold_out({sample: places[sample] for sample in kept})
         abnormal = [path for path, _ in roles["abnormal"]]
         masks = match_masks(self._folders("masks")[0], abnormal) if self.masks else {}
         test += [
-            Sample(path, samples[path].name, path.parent.name, masks.get(path)) for path in abnormal
+            Sample(
+                path, samples[path].name, path.parent.name, (masks[path],) if path in masks else ()
+            )
+            for path in abnormal
         ]
         train, test = (sorted(part, key=lambda sample: sample.name) for part in (train, test))
         return Split(train, test, skipped)
 
     def all_normal(self, category: str) -> list[Sample]:
         """The images of ``normal``, those included that ``load`` holds out for the test."""
-        split = self.load(category)
-        held = [sample for sample in split.test if not sample.anomalous] if self.holds_out else []
-        return sorted([*split.train, *held], key=lambda sample: sample.name)
+        return self._split(hold_out=False).train
 
     def check(self, geometry: Geometry) -> list[dict[str, Any]]:
         """One row, see ``survey``."""
@@ -117,8 +123,8 @@ class Folder:
     def _folders(self, setting: str) -> list[Path]:
         chosen = getattr(self, setting)
         given = [chosen] if isinstance(chosen, str) else chosen or []
-        root = Path(self.root).expanduser()
-        folders = [Path(os.path.abspath(root / Path(folder).expanduser())) for folder in given]
+        root = expanded(self.root)
+        folders = [Path(os.path.abspath(root / expanded(folder))) for folder in given]
         for folder in folders:
             if not folder.is_dir():
                 raise DataError(
@@ -152,20 +158,14 @@ class Folder:
         return images
 
     def _hold_out(self, normal: dict[Sample, Path]) -> tuple[list[Sample], list[Sample]]:
-        """Images to train on and to test on.
-
-        They are ordered by a hash of their names, so that a new image moves few others.
-        """
+        """Images to train on and to test on."""
         if len(normal) < 2:
             [folder] = normal.values()
             raise DataError(
                 f"dataset.normal: {shown(folder)} holds 1 image; 2 are needed to hold one out"
             )
-        shuffled = sorted(
-            normal, key=lambda s: digest([self.seed, s.path.relative_to(normal[s]).as_posix()])
-        )
-        held = min(max(1, round(self.holdout * len(normal))), len(normal) - 1)
-        return shuffled[held:], shuffled[:held]
+        groups = {s: s.path.relative_to(place).as_posix() for s, place in normal.items()}
+        return hold_out(groups, self.holdout, self.seed)
 
     def _oddities(self) -> list[str]:
         """What is not used: files that are no images, and masks without an image."""

@@ -104,6 +104,27 @@ class Geometry:
         picture = Image.fromarray(anomaly_map.astype(np.float32))
         return np.array(picture.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box=box))
 
+    def map_of(self, anomaly_map: np.ndarray, size: Size, cropped: bool) -> np.ndarray:
+        """A map of any size, brought bilinearly to where pixels are compared.
+
+        Args:
+            anomaly_map: (h, w) float32, of the whole image or of what the crop leaves of it.
+            size: (h, w) of the original image.
+            cropped: Whether the map shows what the crop leaves.
+
+        Returns:
+            float32, of the shape of the image's mask there.
+        """
+        if cropped:
+            at_input = _stretched(anomaly_map, self.size_of(size))
+            original = self.evaluate_at == "original"
+            return self.to_original(at_input, size) if original else at_input
+        if self.evaluate_at == "original":
+            return self.mask_original(_stretched(anomaly_map, size))
+        whole = _stretched(anomaly_map, self._resized(size))
+        (top, left), (height, width) = self._corner(size), self.size_of(size)
+        return whole[top : top + height, left : left + width]
+
     def left_out(self, size: Size) -> float:
         """The share of the area of an image of (h, w) that the crop leaves out, from 0 to 1.
 
@@ -173,6 +194,12 @@ class Geometry:
             for start, length, side, scaled in zip(corner, crop, size, resized, strict=True)
         )
         return y0, x0, y1, x1
+
+
+def _stretched(anomaly_map: np.ndarray, size: Size) -> np.ndarray:
+    """A map resized bilinearly to (h, w); Pillow's filter is antialiased where it shrinks."""
+    height, width = size
+    return np.array(Image.fromarray(anomaly_map).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _pair(edge: int | Size) -> Size:

@@ -25,7 +25,13 @@ def one(image: Image) -> Path | np.ndarray:
 
 
 def path_of(name: str | os.PathLike[str]) -> Path:
-    """The path with that name; ``~/`` is the home folder, and a file may be called ``~1.png``."""
+    """The path with that name; ``~/`` is the home folder, and a file may be called ``~1.png``.
+
+    Raises:
+        AdbenchError: The name is empty; ``Path`` takes that for the folder in which the program is.
+    """
+    if not os.fspath(name):
+        raise AdbenchError("the name of an image or of a folder is empty; '.' is the folder here")
     return Path(name).expanduser() if os.fspath(name).startswith("~/") else Path(name)
 
 
@@ -37,7 +43,7 @@ def each(images: Given) -> Iterable[Image]:
         AdbenchError: A single image in place of several, or what is no sequence of images.
     """
     if isinstance(images, str | os.PathLike):
-        sources = find([os.fspath(images)])
+        sources = find([os.fspath(path_of(images))])
         for source in sources:
             if source.error is not None:
                 raise DataError(source.error)
@@ -88,6 +94,8 @@ def rgb(image: np.ndarray) -> np.ndarray:
     Raises:
         AdbenchError: Another type or shape.
     """
+    if (mode := getattr(image, "mode", "RGB")) not in ("RGB", "L"):
+        raise AdbenchError(f"a picture of Pillow in the mode {mode}; give image.convert('RGB')")
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
         raise AdbenchError(

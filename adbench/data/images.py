@@ -1,7 +1,7 @@
 """Image and mask files to arrays, with every damaged file named."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -84,19 +84,34 @@ def image_size(path: Path) -> Size:
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def read_mask(path: Path, size: Size) -> np.ndarray:
+def read_masks(paths: Sequence[Path], size: Size, fit: bool = False) -> np.ndarray:
+    """The ground truth of an image as (h, w) bool: what any of its masks marks, see ``read_mask``.
+
+    Args:
+        paths: The masks, at least one.
+        size: Of the image.
+        fit: Whether masks of another size are brought to that of the image.
+
+    Raises:
+        DataError: As ``read_mask`` does.
+    """
+    return np.asarray(np.any([read_mask(path, size, fit) for path in paths], axis=0))
+
+
+def read_mask(path: Path, size: Size, fit: bool = False) -> np.ndarray:
     """Ground truth as (h, w) bool: every pixel whose colour is not black is anomalous.
 
     Args:
         path: The mask, in any format without loss.
         size: Of the image that it belongs to.
+        fit: Whether a mask of another size is brought to that of the image, by the nearest pixel.
 
     Raises:
         DataError: The file cannot be read, is a JPEG (whose black is seldom 0), or has another
-            size than its image.
+            size than its image and ``fit`` is false.
     """
     image = _decode(path)
-    if (image.height, image.width) != size:
+    if (image.height, image.width) != size and not fit:
         raise DataError(
             f"{shown(path)}: the mask has {image.height}x{image.width} pixels but its image "
             f"{size[0]}x{size[1]} (height x width)"
@@ -107,7 +122,11 @@ def read_mask(path: Path, size: Size) -> np.ndarray:
         )
     single = image.mode in ("1", "L", "F", *_SIXTEEN_BIT)
     values = np.asarray(image if single else _coloured(image))
-    return np.asarray(np.atleast_3d(values).any(axis=2))
+    marked = np.atleast_3d(values).any(axis=2)
+    if marked.shape == size:
+        return np.asarray(marked)
+    fitted = Image.fromarray(marked).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(fitted)
 
 
 def _decode(path: Path) -> Image.Image:

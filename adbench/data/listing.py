@@ -70,7 +70,7 @@ def files_below(folder: Path, failed: list[DataError] | None = None) -> list[Pat
             failed.append(error)
             continue
         for path in held:
-            if not path.is_dir():
+            if not os.path.isdir(path):  # unlike Path.is_dir, False where it may not be looked at
                 found.append(path)
             else:
                 (links if path.is_symlink() else folders).append(path)

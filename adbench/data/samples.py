@@ -22,9 +22,12 @@ class Sample:
     ``test/broken_large/003.png``."""
     defect: str
     """Defect type; ``good`` for normal images."""
-    mask: Path | None = None
-    """Ground truth of an anomalous image (non-zero is anomalous); None for normal images and where
-    there is none."""
+    masks: tuple[Path, ...] = ()
+    """Ground truth of an anomalous image: what any of these files marks (non-zero) is anomalous.
+    Empty for normal images and where there is none."""
+    fit_masks: bool = False
+    """Whether masks of another size than the image are brought to it, by the nearest pixel;
+    otherwise they are refused."""
 
     @property
     def anomalous(self) -> bool:

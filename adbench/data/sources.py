@@ -54,7 +54,7 @@ def base(word: str) -> Path:
     """The folder below which the images of a word lie, absolute."""
     path = _path(word)
     if not _is_pattern(word):
-        return Path(os.path.abspath(path if path.is_dir() else path.parent))
+        return Path(os.path.abspath(path if os.path.isdir(path) else path.parent))
     fixed = takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])
     return Path(os.path.abspath(Path(*fixed)))
 
@@ -90,7 +90,7 @@ def _of_word(word: str, outputs: Sequence[Path]) -> list[Source]:
     if _is_pattern(word):
         files = _matching(path)
         reason = f"{shown(word)}: no image matches this pattern"
-    elif path.is_dir():
+    elif os.path.isdir(path):  # unlike Path.is_dir, False where a folder may not be searched
         files = files_below(path, failed)
         reason = f"{shown(word)}: {no_images(files)}"
     else:
@@ -107,7 +107,9 @@ def _matching(pattern: Path) -> list[Path]:
     start = Path(pattern.anchor)
     try:
         found = start.glob(str(pattern.relative_to(start)))
-        return sorted(path for path in found if path.is_file() and not _is_hidden(path, pattern))
+        return sorted(
+            path for path in found if os.path.isfile(path) and not _is_hidden(path, pattern)
+        )
     except ValueError as error:
         raise AdbenchError(f"{shown(pattern)}: is no pattern of paths: {error}") from None
 

@@ -8,7 +8,7 @@ from typing import Any
 from adbench.data.content import digests
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size, inspect_image
-from adbench.data.listing import shown
+from adbench.data.listing import shown, some
 from adbench.data.samples import Sample, Split
 from adbench.data.sizes import in_words, unequal
 from adbench.data.truth import Look, left_out, look
@@ -29,7 +29,7 @@ def survey(
     load: Callable[[str], Split],
     geometry: Geometry,
     oddities: Callable[[str], Sequence[str]] = lambda category: (),
-    published: tuple[int, int] | None = None,
+    published: tuple[int, int] | int | None = None,
 ) -> dict[str, Any]:
     """One row: the counts of a category, the problems found, and notes about the geometry.
 
@@ -38,7 +38,8 @@ def survey(
         load: The dataset's own ``load``.
         geometry: Under which the images would be run.
         oddities: Finds problems that only the dataset can see.
-        published: Training and test images that the category is known to have.
+        published: Training and test images that the category is known to have, or the number of
+            both together where the user's settings divide them.
     """
     problems: list[str] = []
     split = Split([], [])
@@ -60,19 +61,20 @@ def survey(
     problems += [*filter(None, [unequal(sizes, geometry)]), *lost.blank()]
     problems += _shared([seen.sample for seen in train], [seen.sample for seen in test])
     counts = (len(split.train), len(split.test))
+    same = (sum(counts) if isinstance(published, int) else counts) == published
     return {
         "category": category,
         "train": counts[0],
         "test_normal": sum(not s.anomalous for s in split.test),
         "test_anomalous": sum(s.anomalous for s in split.test),
-        "masks": sum(s.mask is not None for s in split.test),
+        "masks": sum(len(s.masks) for s in split.test),
         "size": in_words(sizes),
         "mode": ", ".join(sorted({seen.mode for seen in (*train, *test)})),
         "area_left_out": f"{100 * lost.area:.0f}%",
         "marks_left_out": None if lost.marked is None else f"{100 * lost.marked:.0f}%",
-        "complete": "unknown" if published is None else "yes" if counts == published else "no",
+        "complete": "unknown" if published is None else "yes" if same else "no",
         "problems": problems,
-        "notes": lost.hidden(),
+        "notes": [*lost.hidden(), *_fitted([*train, *test])],
     }
 
 
@@ -85,6 +87,14 @@ def _inspect(sample: Sample, geometry: Geometry) -> _Seen | str:
         return str(error)
     except AdbenchError as error:  # of the geometry, which knows no names
         return f"{shown(sample.path)}: {error}"
+
+
+def _fitted(seen: Sequence[_Seen]) -> list[str]:
+    """That masks are brought to the size of their images, where any are."""
+    names = [found.sample.name for found in seen if found.look.fitted]
+    if not names:
+        return []
+    return [f"the mask has another size and is brought to that of its image: {some(names)}"]
 
 
 def _shared(train: Sequence[Sample], test: Sequence[Sample]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adbench.data.geometry import Geometry
-from adbench.data.images import Size, image_size, read_mask
+from adbench.data.images import Size, image_size, read_masks
 from adbench.data.listing import some
 from adbench.data.samples import Sample
 
@@ -25,6 +25,8 @@ class Look:
     """Pixels that its mask marks in the file."""
     inside: int = 0
     """Those of them that lie wholly inside the crop."""
+    fitted: bool = False
+    """Whether a mask had another size than the image and was brought to it."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,18 @@ def look(sample: Sample, geometry: Geometry, size: Size | None = None) -> Look:
         DataError: The image or its mask cannot be read.
         AdbenchError: The image cannot be brought to the network's size.
     """
-    if size is None and sample.mask is None and geometry.crop is None:
+    if size is None and not sample.masks and geometry.crop is None:
         return Look(sample.name, 0.0)  # without opening the file
     size = size or image_size(sample.path)
     left_out = geometry.left_out(size)
-    if sample.mask is None:
+    if not sample.masks:
         return Look(sample.name, left_out)
-    mask = read_mask(sample.mask, size)
+    mask = read_masks(sample.masks, size, sample.fit_masks)
     part = geometry.mask_original(mask)
     truth = part if geometry.evaluate_at == "original" else geometry.mask(mask)
     marked, inside = (int(np.count_nonzero(m)) for m in (mask, part))
-    return Look(sample.name, left_out, truth, marked, inside)
+    fitted = sample.fit_masks and any(image_size(mask) != size for mask in sample.masks)
+    return Look(sample.name, left_out, truth, marked, inside, fitted)
 
 
 def left_out(looks: Sequence[Look]) -> LeftOut:

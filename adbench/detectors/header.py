@@ -3,9 +3,10 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from adbench.errors import AdbenchError
@@ -14,6 +15,11 @@ from adbench.system.settings import STRICT, check
 
 FORMAT = 1
 """Of the file. Raised when the meaning of a field or of an array changes."""
+
+
+DETECTOR = ("geometry", "backbone", "method")
+"""The parts of a detector."""
+Side = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -97,7 +103,7 @@ class Header:
     """Whether the file holds the weights themselves."""
     shapes: tuple[tuple[int, int, int], ...]
     """(c, h, w) of each layer that the method reads, finest first."""
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     """(H, W) of the network's input and of the anomaly maps."""
     training: Training
     normal: Normal | None
@@ -151,4 +157,8 @@ def read(text: str, path: Path) -> Header:
             f"{path}: has format {version!r}, and this version of adbench reads {FORMAT}; "
             "install the version that wrote it, or fit the detector again"
         )
-    return check(Header, content, str(path))
+    header = check(Header, content, str(path))
+    for name in DETECTOR:
+        if not {name} <= header.parts.keys() & header.labels.keys():
+            raise AdbenchError(f"{path}: its header names no {name}; fit the detector again")
+    return header

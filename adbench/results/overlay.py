@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from adbench.data.geometry import Geometry
-from adbench.data.images import read_image, read_mask
+from adbench.data.images import read_image, read_masks
 from adbench.data.samples import Sample
 
 NORMAL_SHARE = 0.99
@@ -102,7 +102,7 @@ def view_of(sample: Sample, heat: np.ndarray, geometry: Geometry, full: bool) ->
     """
     original = read_image(sample.path)
     size = original.shape[0], original.shape[1]
-    mask = None if sample.mask is None else read_mask(sample.mask, size)
+    mask = read_masks(sample.masks, size, sample.fit_masks) if sample.masks else None
     unmarked = "no mask" if sample.anomalous else "normal: nothing to mark"
     if mask is not None:
         unmarked = "outside of what is seen" if mask.any() else "the mask marks nothing"

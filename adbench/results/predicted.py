@@ -20,6 +20,7 @@ from adbench.results.overlay import Scale, View, placed
 from adbench.results.overlay_sheet import Judgement, overlay_sheet
 from adbench.results.panels import drawn
 from adbench.results.style import LIGHT, drawn_in
+from adbench.results.submission import submission_files
 from adbench.system.files import try_folder, whole_file
 
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -35,10 +36,13 @@ class Folders:
     """Of the pixels above their threshold, at the size of the image."""
     maps: Path | None = None
     """Anomaly maps as they are, at the size of the network's input."""
+    submission: Path | None = None
+    """What the server of MVTec AD 2 takes, see ``adbench.results.submission``."""
 
     def all(self) -> list[Path]:
         """Those that are wanted."""
-        return [f for f in (self.overlays, self.masks, self.maps) if f is not None]
+        wanted = (self.overlays, self.masks, self.maps, self.submission)
+        return [folder for folder in wanted if folder is not None]
 
     def require_writable(self) -> None:
         """Make the folders, and try whether they can be written. Raises AdbenchError."""
@@ -88,6 +92,12 @@ class Writer:
         if self.folders.maps is not None:
             with _file(self.folders.maps, name.with_name(f"{path.name}.npy")) as file:
                 np.save(file, heat, allow_pickle=False)
+        if self.folders.submission is not None:
+            whole = placed(heat, self.geometry, image_size(path))
+            level = None if self.scale is None else self.scale.low
+            for place, content in submission_files(path, whole, level).items():
+                with _file(self.folders.submission, place) as file:
+                    file.write(content)
         if self.scale is None:
             return
         if self.folders.masks is not None:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,10 +33,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: The folder cannot be written or is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(path.parent)
-    mark = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{_short(path.name)}.{mark}.tmp")
+    temporary = _temporary(path)
     try:
         # The user's umask gives it the rights of any other file; those of tempfile are private.
         with temporary.open("xb") as file:
@@ -47,6 +45,23 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` for files that take their place by a rename; it goes at the end.
+
+    One that a killed process left is removed with the next temporary file or folder there.
+
+    Raises:
+        OSError: The folder of ``path`` cannot be written.
+    """
+    folder = _temporary(path)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def try_folder(folder: Path) -> None:
@@ -69,10 +84,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def expanded(name: str | os.PathLike[str]) -> Path:
+    """A path as the user means it: ``~`` and ``~user`` are home folders.
+
+    Where there is no such user, the name is that of a file: ``Path.expanduser`` raises an error.
+    """
+    return Path(os.path.expanduser(name))
+
+
 def cache_folder(chosen: str | None) -> Path:
     """The folder for what can be computed again: ``chosen``, or the system's folder for caches."""
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     return Path(platformdirs.user_cache_dir("adbench", appauthor=False))
 
 
@@ -91,8 +114,16 @@ def private_folder(folder: Path) -> bool:
     return about.st_uid == os.geteuid() and not about.st_mode & 0o077 and os.access(folder, os.W_OK)
 
 
+def _temporary(path: Path) -> Path:
+    """A name beside ``path`` that nobody else has; what killed processes left there is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path.parent)
+    mark = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{_short(path.name)}.{mark}.tmp")
+
+
 def _remove_left(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that are no more, and old ones."""
+    """Remove what processes of this machine that are no more left, and what is old."""
     for file in folder.glob(".*.tmp"):
         found = _TEMPORARY.fullmatch(file.name)
         if not found:
@@ -100,7 +131,11 @@ def _remove_left(folder: Path) -> None:
         machine, process = found[1], int(found[2])
         with contextlib.suppress(OSError):
             dead = machine == _machine() and not psutil.pid_exists(process)
-            if dead or time.time() - file.stat().st_mtime > STALE:
+            if not dead and time.time() - file.stat().st_mtime <= STALE:
+                continue
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
                 file.unlink()
 
 

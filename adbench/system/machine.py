@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,10 @@ _VARIABLES = (
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
 )
+DEVICES = r"auto|cpu|cuda(:\d+)?"
+"""What a ``device`` setting may be."""
+MOST_THREADS = 1024
+"""Far more make a process fail for want of memory before anything is computed."""
 
 
 def set_threads(threads: int | None) -> None:
@@ -56,8 +61,10 @@ def device_name(device: str) -> str:
     """The torch device that a ``device`` setting means: ``auto`` is the GPU where there is one.
 
     Raises:
-        AdbenchError: The setting names a GPU and there is none.
+        AdbenchError: The setting is no such name, or names a GPU that is not there.
     """
+    if not re.fullmatch(DEVICES, device):
+        raise AdbenchError(f"device {device}: is auto, cpu, cuda or cuda:N")
     available = torch.cuda.is_available()
     if device.startswith("cuda") and not available:
         raise AdbenchError(

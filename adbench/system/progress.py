@@ -6,10 +6,11 @@ but not more than one in ``INTERVAL`` seconds. A standard error that is closed c
 the run.
 """
 
+import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import IO, Literal, NoReturn
@@ -35,7 +36,7 @@ class _Progress:
 
     def __init__(self, kind: Kind, total: int, interval: float) -> None:
         self.kind, self.total, self.done = kind, total, 0
-        self.place, self.stage = "", ""
+        self.place, self.stage, self.detail = "", "", ""
         self._interval, self._start = interval, time.monotonic()
         self._told: tuple[str, str] = ("", "")
         self._last = -interval - REMINDER
@@ -86,7 +87,8 @@ class _Progress:
             if not self.stage or since < due:
                 return
             self._last, self._told = now, here
-            _write(f"adbench: {self.title(self.stage)}{self._left(now - self._start)}")
+            stage = f"{self.title(self.stage)}{self.detail}"
+            _write(f"adbench: {stage}{self._left(now - self._start)}")
 
     def _left(self, passed: float) -> str:
         """How far the run is, and how long the rest takes if it goes on like this."""
@@ -161,6 +163,35 @@ def bar(total: int, what: str, unit: str) -> "tqdm[NoReturn]":
     title = shown.title(what) if shown is not None else what
     hidden = shown is None or shown.kind != "bars"
     return tqdm(total=total, desc=title, unit=unit, leave=False, disable=hidden)
+
+
+@contextmanager
+def steps(total: int, what: str, unit: str) -> Iterator[Callable[[], None]]:
+    """A block of many steps, with a bar, or with lines that say how long the rest takes.
+
+    Args:
+        total: How many there are.
+        what: Is done in all of them, such as ``training``.
+        unit: One of them, such as ``step``.
+
+    Yields:
+        A function to call after each step.
+    """
+    shown, start, done = _current.get(), time.monotonic(), itertools.count(1)
+    with doing(what), bar(total, what, unit) as moved:
+
+        def tell() -> None:
+            number = next(done)
+            moved.update()
+            if shown is not None:
+                left = (time.monotonic() - start) / number * (total - number)
+                shown.detail = f", {unit} {number} of {total}, about {_duration(left)} left"
+
+        try:
+            yield tell
+        finally:
+            if shown is not None:
+                shown.detail = ""
 
 
 def aside() -> AbstractContextManager[None]:

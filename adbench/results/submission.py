@@ -1,0 +1,65 @@
+"""What the evaluation server of MVTec AD 2 takes (Heckler-Kram et al., arXiv 2503.21622).
+
+A folder holds ``anomaly_images/CATEGORY/PART/NAME.tiff`` with maps of 16-bit floats, and may hold
+``anomaly_images_thresholded/CATEGORY/PART/NAME.png`` with their decisions.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adbench.data.listing import shown
+from adbench.errors import AdbenchError
+
+PARTS = ("test_private", "test_private_mixed")
+"""The test sets whose ground truth the server alone has."""
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[Path, bytes]:
+    """The files of one image, by their paths below the folder.
+
+    Args:
+        path: Of the image, which lies in ``CATEGORY/test_private`` or ``.../test_private_mixed``.
+        heat: (h, w) float32, its anomaly map in its own pixels; NaN where the detector did not
+            look, which becomes the lowest value of the map.
+        level: The threshold of pixels; None where there is none, and then there is no decision.
+
+    Raises:
+        AdbenchError: The image lies elsewhere, or 16-bit floats do not hold the map.
+    """
+    *_, category, part, _ = (path.anchor, *Path(path.absolute()).parts)
+    if part not in PARTS:
+        raise AdbenchError(
+            f"{shown(path)}: a submission takes images of CATEGORY/{' and CATEGORY/'.join(PARTS)} "
+            f"of MVTec AD 2, and this one lies in {shown(part)}"
+        )
+    filled = np.where(np.isnan(heat), np.nanmin(heat), heat)
+    if (largest := float(np.abs(filled).max())) > _LARGEST:
+        raise AdbenchError(
+            f"{shown(path)}: its map reaches {largest:.3g}, and the server's 16-bit floats end at "
+            f"{_LARGEST:.0f}; use a method with smaller scores"
+        )
+    place = Path(category, part, path.stem)
+    found = {Path("anomaly_images") / place.with_name(f"{path.stem}.tiff"): _tiff(filled)}
+    if level is not None:
+        name = Path("anomaly_images_thresholded") / place.with_name(f"{path.stem}.png")
+        found[name] = _png(heat > level)
+    return found
+
+
+def _tiff(values: np.ndarray) -> bytes:
+    """A map as 16-bit floats, which Pillow does not write."""
+    import tifffile
+
+    content = io.BytesIO()
+    tifffile.imwrite(content, values.astype(np.float16), compression="zlib")
+    return content.getvalue()
+
+
+def _png(marked: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(marked.astype(np.uint8) * 255).save(content, format="PNG")
+    return content.getvalue()
