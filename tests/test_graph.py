@@ -17,6 +17,7 @@ from adbench.methods.graph import patchcore
 from adbench.methods.method import Exports, ask
 from adbench.methods.padim import PaDiM
 from adbench.methods.patchcore import PatchCore
+from adbench.methods.subspace import SubspaceAD
 
 SHAPES = ((6, 7, 6), (10, 4, 3))  # no whole multiples, as at 300 pixels
 SIZE = (24, 20)
@@ -86,6 +87,28 @@ def test_every_score_of_patchcore(map_k, reweight, include_self, distance, block
     monkeypatch.setattr(patchcore, "BLOCK", block)
     settings = {"map_k": map_k, "reweight": reweight, "include_self": include_self}
     check(PatchCore(ratio=0.3, b=3, distance=distance, **settings))
+
+
+@pytest.mark.parametrize("distance", ["root", "squared", "cosine"])
+@pytest.mark.parametrize(
+    ("reweight", "share"), [("none", 0.5), ("top_share", 0.01), ("top_share", 0.3)]
+)
+@pytest.mark.parametrize("map_k", [1, 3])
+def test_every_image_score_of_anomalydino(map_k, reweight, share, distance):
+    check(PatchCore(ratio=0.3, map_k=map_k, reweight=reweight, share=share, distance=distance))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 1.0])
+@pytest.mark.parametrize("variance", [0.3, 0.7])
+@pytest.mark.parametrize("merge", ["mean", "concat"])
+@pytest.mark.parametrize("patch", [1, 3])
+def test_every_setting_of_subspacead(patch, merge, variance, share):
+    shapes = ((6, 7, 6), (6, 7, 6)) if merge == "mean" else SHAPES
+    normal, test = features(7, 0, shapes), features(4, 1, shapes)
+    embedding = PatchEmbedding(patch=patch)
+    check(
+        SubspaceAD(merge=merge, embedding=embedding, variance=variance, share=share), normal, test
+    )
 
 
 def test_an_image_in_the_bank_is_at_distance_zero_however_far_the_patches_are_from_the_origin():
@@ -184,6 +207,8 @@ def test_padim_with_a_ridge_far_below_the_variances():
     params=[
         PatchCore(ratio=0.3),
         PatchCore(ratio=0.3, map_k=3, reweight="paper", distance="squared"),
+        PatchCore(ratio=0.5, distance="cosine", reweight="top_share", share=0.1, map_k=2),
+        SubspaceAD(variance=0.7, share=0.1),
         CRD(normalize="l2", center=True, power="root"),
         CRD(bank="coreset", ratio=0.02, coreset=Coreset(sampler="random"), lambda_=100.0),
         PaDiM(layers=[2, 3]),

@@ -10,7 +10,7 @@ from adbench.bench import memory, thresholds
 from adbench.bench.category import Category
 from adbench.bench.latency import Times, time_per_image
 from adbench.bench.plan import Plan
-from adbench.bench.recording import Clocks, new_record, not_alone
+from adbench.bench.recording import Clocks, new_record, not_alone, with_segmentation
 from adbench.bench.session import Session
 from adbench.bench.thresholds import Folds
 from adbench.bench.work import Work
@@ -107,6 +107,9 @@ def _measure(
                 record = _save(work, evaluation.completed(record, place))
             if "folds" in work.lacks:
                 record = _save(work, *folds.complete(work.plan, record))
+            if work.known is None and record.threshold.get("pixel_value") is not None:
+                detector = family.members[place]
+                record = _save(work, with_segmentation(record, detector, scores, category))
             done(work.place, record)
             if work.known is None:
                 _draw(work.plan, category, family.members[place], scores, record)

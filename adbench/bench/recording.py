@@ -12,6 +12,7 @@ from adbench.detectors.detector import Detector
 from adbench.detectors.opening import Opened
 from adbench.evaluation.measure import measure
 from adbench.evaluation.pairs import PixelPairs
+from adbench.evaluation.segmentation import called_pixels
 from adbench.methods.method import Scores
 from adbench.results.records import ImageScore, Record
 from adbench.system import machine
@@ -99,6 +100,28 @@ def new_record(
         for sample, score in zip(category.split.test, scores.images.tolist(), strict=True)
     ]
     return record, rows, measured.pairs
+
+
+def with_segmentation(
+    record: Record, detector: Detector, scores: Scores, category: Category
+) -> Record:
+    """A record whose threshold has come, with the F1 of the pixels at it.
+
+    Args:
+        record: New, with its threshold.
+        detector: Fitted.
+        scores: Of the category's test images.
+        category: The images with their ground truth.
+    """
+    threshold = record.threshold.get("pixel_value")
+    if threshold is None or scores.maps is None or record.metrics.get("pixel_auroc") is None:
+        return record
+    shape = (int(scores.maps.shape[1]), int(scores.maps.shape[2]))
+    masks = category.masks(detector.geometry, shape)
+    maps = category.maps(detector.geometry, scores.maps.numpy())
+    f1 = called_pixels(masks, maps, threshold).f1
+    reasons = {name: why for name, why in record.reasons.items() if name != "seg_f1"}
+    return replace(record, metrics={**record.metrics, "seg_f1": f1}, reasons=reasons)
 
 
 def _learned_from(detector: Detector, category: Category) -> list[str]:

@@ -11,10 +11,14 @@ from adbench.bench.category import Category
 from adbench.bench.folds import OutOfFold, out_of_fold
 from adbench.bench.plan import Plan
 from adbench.detectors.detector import Decides, Provider
+from adbench.evaluation.ranks import NO_THRESHOLD
 from adbench.evaluation.threshold import largest, promise, rates
 from adbench.results import records
 from adbench.results.records import FoldScore, Record, RecordError
 from adbench.system.stages import stages
+
+NO_MAPS = "the pixel threshold came after the anomaly maps were gone; existing=redo measures it"
+"""Why a record that was completed by a threshold has no F1 at it."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,12 @@ def _with_threshold(record: Record, found: dict[str, Any], reason: str | None) -
     reasons = {name: why for name, why in record.reasons.items() if name != "threshold"}
     if reason is not None:
         reasons["threshold"] = reason
-    return replace(record, threshold=found, reasons=reasons)
+    metrics = record.metrics
+    if found.get("pixel_value") != record.threshold.get("pixel_value"):
+        metrics = {**metrics, "seg_f1": None}  # of another threshold
+        if metrics.get("pixel_auroc") is not None:
+            reasons["seg_f1"] = NO_THRESHOLD if found.get("pixel_value") is None else NO_MAPS
+    return replace(record, threshold=found, reasons=reasons, metrics=metrics)
 
 
 def _rates(plan: Plan, record: Record, value: float) -> dict[str, Any]:

@@ -7,7 +7,11 @@ import numpy as np
 from adbench.errors import AdbenchError
 
 
-class OneClassError(AdbenchError):
+class UndefinedError(AdbenchError):
+    """A metric is not defined for what was measured; the message is the reason for the record."""
+
+
+class OneClassError(UndefinedError):
     """Normal or anomalous ones are missing, so that no metric is defined."""
 
 

@@ -16,6 +16,7 @@ def measure(
     masks: Sequence[np.ndarray] | np.ndarray | None = None,
     maps: Sequence[np.ndarray] | np.ndarray | None = None,
     why_no_pixels: str | None = None,
+    pixel_threshold: float | None = None,
 ) -> Measured:
     """Measure image scores and anomaly maps.
 
@@ -25,6 +26,7 @@ def measure(
         masks: One (h, w) mask per image, true for anomalous pixels; None with a reason.
         maps: Anomaly maps of the same shapes; None with a reason.
         why_no_pixels: Why pixels cannot be compared, for the record.
+        pixel_threshold: From normal images: a pixel above it is called anomalous; None without one.
 
     Raises:
         AdbenchError: Counts or shapes that differ, labels other than 0 and 1, NaN or infinity.
@@ -34,7 +36,7 @@ def measure(
         measured.undefined("pixel", why_no_pixels or "there are no masks or no anomaly maps")
         return measured
     try:
-        ranks = pixel_ranks(masks, maps)
+        ranks = pixel_ranks(masks, maps, pixel_threshold)
     except OneClassError as error:
         measured.undefined("pixel", str(error))
         return measured

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from adbench.evaluation.checks import OneClassError
+from adbench.evaluation.checks import OneClassError, UndefinedError
 from adbench.evaluation.metrics import of_level
 from adbench.evaluation.pairs import PixelPairs
 from adbench.evaluation.ranks import Ranks, image_ranks
@@ -21,6 +21,8 @@ class Measured:
     """[low, high] of those that have an interval."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a metric is None."""
+    problems: list[str] = field(default_factory=list)
+    """Why all metrics of a level are None."""
     pairs: PixelPairs | None = None
     """What pixel intervals follow from; None where pixels were not compared."""
 
@@ -38,12 +40,18 @@ class Measured:
             evidence: What their intervals follow from.
         """
         for metric in of_level(level):
-            self.values[metric.name] = metric.value(ranks)
+            try:
+                self.values[metric.name] = metric.value(ranks)
+            except UndefinedError as error:
+                self.values[metric.name] = None
+                self.reasons[metric.name] = str(error)
+                continue
             if metric.noise is not None:
                 self.intervals[metric.name] = list(metric.noise.interval(*evidence))
 
     def undefined(self, level: Literal["image", "pixel"], why: str) -> None:
         """Say why the metrics of a level have no value."""
+        self.problems.append(why)
         for metric in of_level(level):
             self.values[metric.name] = None
             self.reasons[metric.name] = why

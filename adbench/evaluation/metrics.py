@@ -41,6 +41,7 @@ class Metric:
     """Of the number in a record; tables show percents."""
     level: Literal["image", "pixel"]
     value: Callable[[Ranks], float]
+    """May raise UndefinedError, with the reason for the record."""
     about: str
     """One line of explanation."""
     noise: Noise | None = None
@@ -105,6 +106,31 @@ METRICS = (
         "pixel",
         Ranks.region_overlap,
         "per-region overlap, averaged to a false positive rate of 0.3",
+    ),
+    Metric(
+        "aupro_05",
+        "AUPRO 0.05",
+        "fraction",
+        "pixel",
+        lambda ranks: ranks.region_overlap(0.05),
+        "per-region overlap, averaged to a false positive rate of 0.05, as for MVTec AD 2",
+    ),
+    Metric(
+        "aupimo",
+        "AUPIMO",
+        "fraction",
+        "pixel",
+        Ranks.image_overlap,
+        "per-image overlap, averaged over the logarithm of the false positive rate of normal "
+        "images from 1e-5 to 1e-4",
+    ),
+    Metric(
+        "seg_f1",
+        "SegF1",
+        "fraction",
+        "pixel",
+        Ranks.f1_at_threshold,
+        "F1 of all test pixels at the record's pixel threshold, which normal images alone gave",
     ),
 )
 """Every metric that a run measures, in the order of the columns."""

@@ -56,7 +56,7 @@ class Axes:
     def _standardised(self, y: Tensor, mean: Tensor) -> Tensor:
         """For patches, or for their coordinates on all axes, whose lengths are the same."""
         if self.unit:
-            y = y / y.norm(dim=1, keepdim=True).clamp_min(stacked.SHORTEST)
+            y = stacked.unit(y)
         return y - mean if self.center else y
 
 

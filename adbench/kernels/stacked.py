@@ -94,6 +94,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return torch.from_numpy(a.numpy() @ b.numpy())
 
 
+def unit(y: Tensor) -> Tensor:
+    """The (n, d) vectors scaled to length 1; shorter ones than ``SHORTEST`` stay shorter."""
+    scaled: Tensor = y / y.norm(dim=1, keepdim=True).clamp_min(SHORTEST)
+    return scaled
+
+
 def lengths(y: np.ndarray) -> np.ndarray:
     """Euclidean length of the vectors on the last axis, which is kept; at least ``SHORTEST``."""
     norms: np.ndarray = np.linalg.norm(y, axis=-1, keepdims=True)

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -26,8 +25,8 @@ from torch import Tensor
 from adbench.errors import AdbenchError
 from adbench.features.features import Features
 from adbench.kernels import stacked
-from adbench.kernels.finite import require_finite
 from adbench.kernels.residual import Axes, cheapest_rank
+from adbench.methods import spectrum
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
@@ -35,14 +34,11 @@ from adbench.methods.graph.crd import CRDGraph
 from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.method import Scores, forget, require_fitted
 from adbench.methods.patchcore import PatchCore
-from adbench.system.parallel import workers
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
 NOTHING = 0.01
 """A lambda below this share of every eigenvalue scales all scores alike, up to about that share."""
-GRAM_BLOCK = 32 * 2**20
-"""Bytes of training patches in float64 at a time."""
 
 
 @dataclass(config=STRICT)
@@ -98,6 +94,11 @@ class CRD:
     nested: ClassVar[str | None] = None
 
     @property
+    def unit(self) -> bool:
+        """Patches are scaled to length 1."""
+        return self.normalize == "l2"
+
+    @property
     def has_coreset(self) -> bool:
         """The bank is a coreset."""
         return self.bank == "coreset"
@@ -121,16 +122,13 @@ class CRD:
         if not len(normal):
             raise AdbenchError("CRD.fit: no training images")
         moments = (
-            self._coreset_moments(normal, order) if self.has_coreset else self._moments(normal)
-        )
-        gram, total, self.count_ = moments  # F F^T (d, d), the sum of F (d,), n
-        require_finite(gram, "the products of training features")
-        mean = total / self.count_ if self.center else np.zeros_like(total)
-        eigenvalues, axes = np.linalg.eigh(gram - self.count_ * np.outer(mean, mean))
-        self.eigenvalues_ = torch.from_numpy(eigenvalues.clip(min=0))
-        self.axes_ = torch.from_numpy(axes.astype(np.float32))
-        self.mean_ = torch.from_numpy(mean.astype(np.float32))
-        self.offset_ = torch.from_numpy((mean @ axes).astype(np.float32))
+            self._coreset_moments(normal, order)
+            if self.has_coreset
+            else spectrum.moments(normal, self.embedding.layers, self.embedding.upsample, self.unit)
+        )  # F F^T (d, d), the sum of F (d,), n
+        self.count_ = moments[2]
+        found = spectrum.decompose(*moments, self.center)
+        self.eigenvalues_, self.axes_, self.mean_, self.offset_ = found
         self.shapes_ = [tuple(m.shape[1:]) for m in self.embedding.layers(normal[:1])]
         self.source_ = normal.source
         return self
@@ -142,28 +140,13 @@ class CRD:
     def score_all(
         self, test: Features, variants: Sequence[Self], maps: bool = True
     ) -> list[Scores]:
-        """``score`` of copies with other score settings, from one pass over the images.
-
-        The images go one by one, so that none depends on the others.
-        """
+        """``score`` of copies with other score settings, from one pass over the images."""
         require_fitted(self, test)
-        unit, rule = self.normalize == "l2", self.embedding.upsample
-        axes = Axes(self.axes_, self.mean_, self.offset_, unit, self.center, rule)
-        weights = [v._weights() for v in variants]  # (d,) each
-        ranks = [v._plan()[0] for v in variants]
-        h, w = test.grid
-        scores = torch.empty(len(variants), len(test), h * w)
-        with workers(1):
-            for i in range(len(test)):
-                with stage("embed"):
-                    layers = self.embedding.layers(test[i : i + 1])
-                with stage("distance"):
-                    found = {rank: axes.squares(layers, rank) for rank in set(ranks)}
-                    for j, rank in enumerate(ranks):  # the sum over the axes of equation 3.8
-                        squares, rest = found[rank]  # (h w, rank), (h w,)
-                        weight = weights[j][len(weights[j]) - rank :].float()
-                        scores[j, i] = stacked.product(squares, weight) + rest
-        scores = scores.reshape(len(variants), len(test), h, w)
+        rule = self.embedding.upsample
+        axes = Axes(self.axes_, self.mean_, self.offset_, self.unit, self.center, rule)
+        weights, ranks = [v._weights() for v in variants], [v._plan()[0] for v in variants]
+        # the sum over the axes of equation 3.8
+        scores = spectrum.weighted_squares(test, self.embedding.layers, axes, weights, ranks)
         return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> CRDGraph:
@@ -197,17 +180,12 @@ class CRD:
 
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of fit or score."""
-        d, (h, w) = sum(self.embedding.channels(normal)), normal.grid
-        gram = 8 * 6 * d * d  # with its copies and the workspace of the decomposition
-        block = 4 * max(GRAM_BLOCK, 8 * h * w * d)
-        scores = 4 * 2 * max(test, len(normal)) * h * w
-        maps = 4 * test * normal.size[0] * normal.size[1]
-        bank = 0
+        d, bank, kept = sum(self.embedding.channels(normal)), 0, 0
         if self.has_coreset:
             size = max(1, int(self.ratio * self.embedding.count(normal)))
             bank = 4 * BLOCK + self.coreset.memory(self.embedding, normal, size) * self.selects
-            gram += 12 * size * d
-        return max(gram + block, bank, 4 * d * d + block + 3 * (scores + maps))
+            kept = 12 * size * d
+        return max(bank, spectrum.peak_bytes(d, normal, test, kept))
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Smaller coresets, where F is one; the decomposition does not grow with the images."""
@@ -221,24 +199,12 @@ class CRD:
         )
         return {"nearest neighbour, 1% coreset": rival}
 
-    def _moments(self, normal: Features) -> tuple[np.ndarray, np.ndarray, int]:
-        """F F^T (d, d), the sum of F (d,) and n, of all patches.
-
-        In float64, because eigenvalues lie on both sides of lambda by many powers of ten: products
-        in float32 put scores off by up to 2e-3.
-        """
-        count, d = self.embedding.count(normal), sum(self.embedding.channels(normal))
-        blocks = normal.blocks(GRAM_BLOCK, 8 * count // len(normal) * d)
-        layers = (self.embedding.layers(block) for block in blocks)
-        unit = self.normalize == "l2"
-        return *stacked.moments(layers, self.embedding.upsample, unit), count
-
     def _coreset_moments(
         self, normal: Features, order: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, int]:
         self.order_ = self.coreset.rows(self.embedding, normal, self.ratio, order)
         y = self.embedding.rows(normal, self.order_).double().numpy()  # (n, d)
-        if self.normalize == "l2":
+        if self.unit:
             y = y / stacked.lengths(y)
         return y.T @ y, y.sum(0), len(y)
 
@@ -258,7 +224,6 @@ class CRD:
         return cheapest_rank(self._weights(), self.shapes_, self.tolerance)
 
     def _scores(self, scores: Tensor, size: tuple[int, int], maps: bool) -> Scores:
-        require_finite(scores, "patch scores")
         scores = scores.sqrt() if self.power == "root" else scores  # (n, h, w)
         with stage("map"):
             made = self.anomaly_map(scores, size) if maps else None

@@ -7,6 +7,9 @@ image is s* or s:
 
     s* = |m_test - m*|                                                                (equation 6)
     s = (1 - exp |m_test - m*| / sum over m in N_b(m*) of exp |m_test - m|) s*        (equation 7)
+
+AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529) is a full bank with the cosine distance,
+whose image score is the mean over the highest percent of the patches.
 """
 
 import copy
@@ -23,12 +26,14 @@ from torch import Tensor
 
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
+from adbench.kernels import stacked
 from adbench.kernels.neighbors import Neighbors
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset, bank_size, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
 from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.graph.patchcore import PatchCoreGraph
+from adbench.methods.image_score import mean_of_top, top_count
 from adbench.methods.method import Scores, forget, require_fitted
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
@@ -57,22 +62,26 @@ class PatchCore:
     map_k: Annotated[int, Field(ge=1)] = 1
     """Neighbours whose distances are averaged to the score of a patch; 1 in the paper
     (``anomaly_scorer_num_nn`` of patchcore-inspection)."""
-    reweight: Literal["none", "paper", "scaled"] = "none"
+    reweight: Literal["none", "paper", "scaled", "top_share"] = "none"
     """Image score. none: s* (patchcore-inspection). paper: s. scaled: s with its exponents divided
-    by sqrt(d) (ind_knn_ad)."""
+    by sqrt(d) (ind_knn_ad). top_share: the mean over the highest patch scores (AnomalyDINO)."""
+    share: Annotated[float, Field(gt=0, le=1), When("averages")] = 0.01
+    """Part of the h w patches of an image over which top_share averages, at least one patch."""
     b: Annotated[int, Field(ge=1), When("reweights")] = 9
     """Size of N_b(m*): 9 in anomalib, 2 in ind_knn_ad, k in the PatchCore-CLIP report."""
     include_self: Annotated[bool, When("reweights")] = True
     """Whether m* itself is among the b; ind_knn_ad leaves it out."""
-    distance: Literal["root", "squared"] = "root"
+    distance: Literal["root", "squared", "cosine"] = "root"
     """squared: scores are squared before they become maps, as in patchcore-inspection, where faiss
-    returns squared distances."""
+    returns squared distances. cosine: 1 - cosine of the angle between two patches, which is half
+    the squared distance of the two scaled to length 1 (AnomalyDINO). A coreset is chosen among the
+    patches as they are."""
     anomaly_map: AnomalyMap = Field(default_factory=AnomalyMap)
     """From the scores of patches to the map."""
 
     needs_vectors: ClassVar[bool] = False
     score_settings: ClassVar[frozenset[str]] = frozenset(
-        {"map_k", "reweight", "b", "include_self", "distance", "anomaly_map"}
+        {"map_k", "reweight", "share", "b", "include_self", "distance", "anomaly_map"}
     )
     nested: ClassVar[str | None] = "ratio"
 
@@ -81,6 +90,11 @@ class PatchCore:
         if self.reweights and self.include_self and self.b == 1:
             raise ValueError(
                 "re-weighting with b=1 and the nearest item itself makes every score 0; use b >= 2"
+            )
+        if self.reweights and self.by_cosine:
+            raise ValueError(
+                f"reweight={self.reweight} is defined for Euclidean distances, not for "
+                "distance=cosine; use reweight=none or top_share"
             )
         return self
 
@@ -91,8 +105,18 @@ class PatchCore:
 
     @property
     def reweights(self) -> bool:
-        """The setting reweight is not none."""
-        return self.reweight != "none"
+        """The setting reweight is paper or scaled."""
+        return self.reweight in ("paper", "scaled")
+
+    @property
+    def averages(self) -> bool:
+        """The setting reweight is top_share."""
+        return self.reweight == "top_share"
+
+    @property
+    def by_cosine(self) -> bool:
+        """The distance is cosine."""
+        return self.distance == "cosine"
 
     def fit(self, normal: Features, order: np.ndarray | None = None) -> Self:
         """Choose the patches that the bank keeps.
@@ -106,20 +130,25 @@ class PatchCore:
                 there are.
             AdbenchError: There is no image, or features are not finite.
         """
-        forget(self, "index")
+        forget(self, "index", "unit_index")
         if not len(normal):
             raise AdbenchError("PatchCore.fit: no training images")
         self.patches_ = self.embedding.count(normal)
         self.order_ = self.coreset.rows(self.embedding, normal, self.ratio, order)  # (m,)
         self.bank_ = self.embedding.rows(normal, self.order_).to(normal.device)  # (m, d)
         self.source_ = normal.source
-        self.index = Neighbors(self.bank_)
+        _ = self.unit_index if self.by_cosine else self.index  # here: its time is the fit's
         return self
 
     @cached_property
     def index(self) -> Neighbors:
         """The bank, ready to be searched."""
         return Neighbors(self.bank_)
+
+    @cached_property
+    def unit_index(self) -> Neighbors:
+        """The items of the bank scaled to length 1, ready to be searched."""
+        return Neighbors(stacked.unit(self.bank_))
 
     def cut(self, ratio: float) -> Self:
         """A fitted copy with a smaller ratio: what ``fit`` would give, without fitting.
@@ -134,7 +163,8 @@ class PatchCore:
             )
         size = bank_size(ratio, self.patches_)
         smaller = copy.copy(self)
-        smaller.__dict__.pop("index", None)
+        for index in ("index", "unit_index"):
+            smaller.__dict__.pop(index, None)
         smaller.ratio = ratio
         smaller.order_, smaller.bank_ = self.order_[:size], self.bank_[:size]
         return smaller
@@ -148,33 +178,33 @@ class PatchCore:
     ) -> list[Scores]:
         """``score`` of copies with other score settings or smaller banks, from one search.
 
+        Those with ``distance=cosine`` take a search of their own.
+
         Raises:
             ImpossibleError: A variant that needs more neighbours than its bank has.
         """
         require_fitted(self, test)
         for variant in variants:
             variant._require_neighbours()
-        sizes = sorted({len(variant.bank_) for variant in variants})
-        k = max(variant.map_k for variant in variants)
-        parts = []
-        for block in self.embedding.blocks(test):
-            with stage("embed"):
-                queries = self.embedding(block)  # (b h w, d)
-            with stage("distance"):
-                parts.append(self.index.search_beginnings(queries, k, sizes))
-        found = {
-            size: (torch.cat([d for d, _ in pairs]), torch.cat([rows for _, rows in pairs]))
-            for size, pairs in zip(sizes, zip(*parts, strict=True), strict=True)
-        }  # (n h w, k) distances, ascending, and rows of the bank, by the size of the bank
-        return [v._scores(test, self.index, *found[len(v.bank_)], maps) for v in variants]
+        scored: dict[int, Scores] = {}
+        for by_cosine in (False, True):
+            places = [i for i, v in enumerate(variants) if v.by_cosine == by_cosine]
+            if places:
+                alike = [variants[i] for i in places]
+                index = self.unit_index if by_cosine else self.index
+                found = self._search(test, index, alike)
+                for i, v in zip(places, alike, strict=True):
+                    scored[i] = v._scores(test, index, *found[len(v.bank_)], maps)
+        return [scored[i] for i in range(len(variants))]
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PatchCoreGraph:
         """See ``adbench.methods.method.Exports``."""
         self._require_neighbours()
         around = self._around(self.index, self.bank_) if self.reweights else None
         ends = Embedding(self.embedding, shapes), anomaly_maps(self.anomaly_map, shapes, size)
+        top = top_count(self.share, shapes[0][1] * shapes[0][2]) if self.averages else 1
         scaled = self.reweight == "scaled"
-        return PatchCoreGraph(*ends, self.bank_, around, self.map_k, scaled, self.distance)
+        return PatchCoreGraph(*ends, self.bank_, around, self.map_k, scaled, self.distance, top)
 
     def selection(self) -> dict[str, Any] | None:
         """What the order of the picks follows from beside the features."""
@@ -193,7 +223,7 @@ class PatchCore:
         found = 12 * min(self.map_k, size) * images * (count // max(1, len(normal)))
         around = 8 * images * self.b * d if self.reweights else 0
         maps = 4 * test * normal.size[0] * normal.size[1]
-        bank = Neighbors.bytes(size, d)
+        bank = Neighbors.bytes(size, d) + 4 * size * d * self.by_cosine  # as they are, and scaled
         return 4 * BLOCK + max(selection, bank + around + 3 * (found + maps))
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
@@ -213,28 +243,49 @@ class PatchCore:
                 f"{size} patches; lower method.b or raise method.ratio"
             )
 
+    def _search(
+        self, test: Features, index: Neighbors, variants: Sequence[Self]
+    ) -> dict[int, tuple[Tensor, Tensor]]:
+        """(n h w, k) distances, ascending, and rows of the bank, by the size of the bank."""
+        sizes = sorted({len(variant.bank_) for variant in variants})
+        k = max(variant.map_k for variant in variants)
+        parts = []
+        for block in self.embedding.blocks(test):
+            with stage("embed"):
+                queries = self.embedding(block)  # (b h w, d)
+            with stage("distance"):
+                queries = stacked.unit(queries) if variants[0].by_cosine else queries
+                parts.append(index.search_beginnings(queries, k, sizes))
+        return {
+            size: (torch.cat([d for d, _ in pairs]), torch.cat([rows for _, rows in pairs]))
+            for size, pairs in zip(sizes, zip(*parts, strict=True), strict=True)
+        }
+
     def _scores(
         self, test: Features, index: Neighbors, distances: Tensor, nearest: Tensor, maps: bool
     ) -> Scores:
-        scores = distances[:, : self.map_k].contiguous().mean(dim=1)  # (n h w,), one per patch
-        scores = scores.reshape(len(test), -1)  # (n, h w)
+        kept = distances[:, : self.map_k].contiguous()
+        kept = kept**2 / 2 if self.by_cosine else kept  # |x - m|^2 = 2 - 2 cos at length 1
+        scores = kept.mean(dim=1).reshape(len(test), -1)  # (n, h w)
         with stage("image"):
-            images = self._image_scores(test, index, scores, distances[:, 0], nearest[:, 0])
+            images = scores.amax(dim=1)
+            if self.reweights:
+                images = self._reweighted(test, index, scores, distances[:, 0], nearest[:, 0])
         if self.distance == "squared":
             scores, images = scores**2, images**2
+        if self.averages:
+            images = mean_of_top(scores, self.share)
         if not maps:
             return Scores(images, None)
         with stage("map"):
             grids = scores.reshape(len(test), *test.grid)
             return Scores(images, self.anomaly_map(grids, test.size))
 
-    def _image_scores(
+    def _reweighted(
         self, test: Features, index: Neighbors, scores: Tensor, distances: Tensor, nearest: Tensor
     ) -> Tensor:
-        """(n,) equation 6 or 7, from all (n, h w) patch scores and all nearest items (n h w,)."""
+        """(n,) equation 7, from all (n, h w) patch scores and all nearest items (n h w,)."""
         star, place = scores.max(dim=1)  # s* and the place of m_test
-        if not self.reweights:
-            return star
         rows = torch.arange(len(test)) * scores.shape[1] + place
         patch = self.embedding.rows(test, rows.numpy()).to(self.bank_.device)  # (n, d) m_test
         around = self._around(index, self.bank_[nearest[rows]])  # (n, b)

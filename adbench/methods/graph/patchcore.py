@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adbench.kernels.stacked import SHORTEST, unit
 from adbench.methods.graph.parts import Embedding, Resampling, squares
 
 BLOCK = 2048
@@ -29,7 +30,9 @@ class PatchCoreGraph(nn.Module):
         around: (m, b) int64, the items of N_b(m*) for each item m*; None without re-weighting.
         map_k: Neighbours whose distances are averaged, at most m.
         scaled: Whether the exponents of equation 7 are divided by sqrt(d).
-        distance: Whether scores are squared before they become maps.
+        distance: Whether scores are squared before they become maps, or are 1 - cosine.
+        top: How many of the highest patch scores the score of an image averages, where there is no
+            re-weighting.
     """
 
     mean: Tensor
@@ -43,13 +46,14 @@ class PatchCoreGraph(nn.Module):
         around: Tensor | None,
         map_k: int,
         scaled: bool,
-        distance: Literal["root", "squared"],
+        distance: Literal["root", "squared", "cosine"],
+        top: int = 1,
     ) -> None:
         super().__init__()
         self.embedding, self.anomaly_maps = embedding, anomaly_maps
-        self.map_k, self.distance = map_k, distance
+        self.map_k, self.distance, self.top = map_k, distance, top
         self.scale = math.sqrt(bank.shape[1]) if scaled else 1.0
-        bank = bank.cpu()
+        bank = unit(bank.cpu()) if distance == "cosine" else bank.cpu()
         mean = bank.mean(dim=0, dtype=torch.float64).float()
         parts = (bank - mean).tensor_split(math.ceil(len(bank) / BLOCK))
         starts = accumulate((len(part) for part in parts[:-1]), initial=0)
@@ -60,9 +64,14 @@ class PatchCoreGraph(nn.Module):
     def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
         """(n, c, h, w) of each layer to (n,) image scores and (n, H, W) anomaly maps."""
         embedded = self.embedding(maps).flatten(2).transpose(1, 2)  # (n, h w, d)
+        if self.distance == "cosine":
+            length = squares(embedded).sum(dim=2, keepdim=True).sqrt()
+            embedded = embedded / length.clamp_min(SHORTEST)
         embedded = embedded - self.mean[None, None]
         distances, items = self._nearest(embedded.flatten(0, 1))  # (n h w, map_k)
         positions = math.prod(self.embedding.grid)
+        if self.distance == "cosine":
+            distances = squares(distances) / 2
         scores = distances.mean(dim=1).unflatten(0, (-1, positions))  # (n, h w)
         images, place = scores.max(dim=1)  # s* and the place of m_test
         if self.around is not None:
@@ -73,6 +82,8 @@ class PatchCoreGraph(nn.Module):
             images = images * self._weight(m_test, star, F.embedding(item, self.around))
         if self.distance == "squared":
             scores, images = squares(scores), squares(images)
+        if self.top > 1:
+            images = scores.topk(self.top, dim=1).values.mean(dim=1)
         return images, self.anomaly_maps(scores.unflatten(1, self.embedding.grid))
 
     def _nearest(self, patches: Tensor) -> tuple[Tensor, Tensor]:
