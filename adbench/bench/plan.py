@@ -11,14 +11,15 @@ from pydantic.dataclasses import dataclass as settings_class
 from adbench.bench.latency import Protocol
 from adbench.config.build import build, plain
 from adbench.data.samples import Dataset
-from adbench.detectors.detector import Decides, Detector
+from adbench.detectors.detector import Decides, Detector, MakesDetector
 from adbench.detectors.feature_detector import FeatureDetector
+from adbench.detectors.header import DETECTOR as DETECTOR
 from adbench.detectors.opening import Runtime, open_detector
 from adbench.errors import AdbenchError
-from adbench.system.machine import device_name
+from adbench.system.files import expanded
+from adbench.system.machine import DEVICES, MOST_THREADS, device_name
 from adbench.system.settings import STRICT, When, check, digest, settings_of
 
-DETECTOR = ("geometry", "backbone", "method")
 PARTS = ("dataset", *DETECTOR)
 METHOD = ("layers", "needs_vectors", "score_settings", "nested", "fit", "score")
 """What every method has, see ``adbench.methods.method.Method``."""
@@ -29,15 +30,15 @@ class Options:
     """The settings of a run that are not those of a part."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    threads: Annotated[int, Field(ge=1)] | None = None
+    device: Annotated[str, Field(pattern=rf"^({DEVICES})$")] = "auto"
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     results: str = "runs"
     cache: str | None = None
     existing: Literal["skip", "redo"] = "skip"
-    batch: Annotated[int, Field(ge=1)] = 16
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 16
     threshold: Literal["none", "train", "folds"] = "none"
     alpha: Annotated[float, Field(gt=0, lt=1), When("has_folds")] = 0.05
-    folds: Annotated[int, Field(ge=2), When("has_folds")] = 5
+    folds: Annotated[int, Field(ge=2, le=10_000), When("has_folds")] = 5
     heatmaps: Annotated[int, Field(ge=-1)] = 12
     heatmaps_size: Literal["panel", "full"] = "panel"
     timing: Protocol = Protocol()
@@ -78,7 +79,7 @@ class Plan:
     @property
     def results(self) -> Path:
         """The folder of records, tables and pictures."""
-        return Path(self.options.results).expanduser()
+        return expanded(self.options.results)
 
     @property
     def records(self) -> Path:
@@ -125,14 +126,17 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     if options.detector is None:
         detector, labels = described(config, options.device)
     else:
-        path = Path(options.detector).expanduser()
+        path = expanded(options.detector)
         opened = open_detector(path, options.device, options.weights, options.runtime)
         detector, labels = opened, opened.header.labels
     return Plan(options, labels | own, dataset, tuple(dataset.names()), detector, timing_refused)
 
 
-def described(config: DictConfig, device: str) -> tuple[FeatureDetector, dict[str, str]]:
+def described(config: DictConfig, device: str) -> tuple[Detector, dict[str, str]]:
     """The detector that a config describes, not fitted, and the names of its presets.
+
+    It is what the settings of the method make, where they make a detector, and else a method on
+    the features of a frozen backbone.
 
     Args:
         config: Of ``adbench run``.
@@ -142,8 +146,10 @@ def described(config: DictConfig, device: str) -> tuple[FeatureDetector, dict[st
         AdbenchError: A key is wrong; names each.
     """
     geometry, backbone, method = (build(config[part], part) for part in DETECTOR)
-    _require("method", method, METHOD)
     labels = {part: _label(config[part], part) for part in DETECTOR}
+    if isinstance(method, MakesDetector):
+        return method.detector(geometry, backbone, device_name(device)), labels
+    _require("method", method, METHOD)
     return FeatureDetector(geometry, backbone, method, device_name(device)), labels
 
 

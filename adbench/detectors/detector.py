@@ -106,6 +106,19 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class MakesDetector(Protocol):
+    """Settings that stand in the place of a method, and make a detector of their own kind."""
+
+    def detector(self, geometry: Geometry, backbone: Backbone, device: str) -> Detector:
+        """The detector, not fitted.
+
+        Raises:
+            AdbenchError: A package is missing, or the parts do not fit one another.
+        """
+        ...
+
+
+@runtime_checkable
 class Shares(Protocol):
     """A detector that shares work with others that differ from it in a few settings."""
 

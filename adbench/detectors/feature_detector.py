@@ -9,8 +9,8 @@ from adbench.backbones.backbone import Backbone
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size
 from adbench.data.samples import Images
-from adbench.detectors.detector import Provider
-from adbench.errors import AdbenchError, NotFittedError
+from adbench.detectors.detector import Detector, Provider
+from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
 from adbench.features.features import Features
 from adbench.methods import method as methods
 from adbench.methods.method import Method, Scores
@@ -192,6 +192,20 @@ class FeatureDetector:
             )
         layers, vectors = self.reads()
         return provider.features(self.backbone, self.geometry, images, layers, vectors)
+
+
+def require_saveable(detector: Detector) -> FeatureDetector:
+    """The detector where it can be saved.
+
+    Raises:
+        ImpossibleError: It trains on images; only what a method learned can be saved.
+    """
+    if not isinstance(detector, FeatureDetector):
+        raise ImpossibleError(
+            f"{detector.title}: a system that trains on images cannot be saved yet; adbench run "
+            "measures it"
+        )
+    return detector
 
 
 def other_size(got: Size, fitted: Size | None) -> AdbenchError:
