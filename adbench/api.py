@@ -24,14 +24,16 @@ from adbench.data.geometry import Geometry
 from adbench.data.given import Given, all_of, path_of
 from adbench.data.samples import Images, normal_of
 from adbench.data.sizes import require_one_size, unequal
+from adbench.detectors.detector import MakesDetector
 from adbench.detectors.direct import Direct
+from adbench.detectors.feature_detector import require_saveable
 from adbench.detectors.opening import Runtime, open_detector
 from adbench.errors import AdbenchError, DataError
 from adbench.evaluation.measure import measure
 from adbench.evaluation.measured import measure_images
 from adbench.features.features import Features
 from adbench.methods.method import Method
-from adbench.system.files import cache_folder
+from adbench.system.files import cache_folder, expanded
 from adbench.system.machine import device_name
 
 __all__ = [
@@ -86,7 +88,7 @@ def load(
     """
     if runtime not in ("onnxruntime", "openvino"):
         raise AdbenchError(f"runtime={runtime!r}: is onnxruntime or openvino")
-    file = Path(path).expanduser()
+    file = expanded(path)
     own = None if weights is None else str(weights)
     return Predictor(open_detector(file, device, own, runtime), alpha)
 
@@ -131,7 +133,8 @@ def fit(
         raise AdbenchError(f"folds={folds}: at least 2 are needed")
     chosen = {"method": method, "backbone": backbone, "geometry": geometry}
     config, words = _composed(overrides, chosen, seed)
-    detector, labels = described(config, device)
+    unfitted, labels = described(config, device)
+    detector = require_saveable(unfitted)
     for part in DETECTOR:
         refuse_unread(words, config[part], getattr(detector, part), part)
     wish = None if alpha is None else fitting.Wish(alpha, folds, seed)
@@ -201,9 +204,15 @@ def method(preset: str = "patchcore", **settings: Any) -> Method:
     """
     words = list(_words("method", settings))
     config = Configs().compose([f"method={preset}", *words])
-    built: Method = build(config["method"], "method")
+    built: Any = build(config["method"], "method")
+    if isinstance(built, MakesDetector):
+        raise AdbenchError(
+            f"method {preset}: it trains on images, and takes no features; adbench run "
+            f"method={preset} measures it"
+        )
     refuse_unread(words, config["method"], built, "method")
-    return built
+    method: Method = built
+    return method
 
 
 def metrics(
@@ -221,7 +230,8 @@ def metrics(
         maps: Anomaly maps of the same shapes; None: no pixel metrics.
 
     Returns:
-        ``Measure`` by name, as ``adbench list metrics`` explains them.
+        ``Measure`` by name, as ``adbench list metrics`` explains them. Those that need more than
+        is given are left out: AUPIMO without a normal image, SegF1 for its threshold.
 
     Raises:
         AdbenchError: Counts or shapes that differ, labels other than 0 and 1, NaN or infinity, only
@@ -238,7 +248,7 @@ def metrics(
         found = measure_images(*image)
     else:
         found = measure(*image, _arrays(masks), _arrays(maps))
-    for why in found.reasons.values():
+    for why in found.problems:
         raise AdbenchError(why)
     return {
         name: Measure(value, *(found.intervals.get(name) or ()))
@@ -269,7 +279,7 @@ def _composed(
 
 def _normal(images: Given) -> Images:
     """Images to fit on. A folder is taken as ``dataset=folder`` takes it: without subfolders."""
-    if isinstance(images, str | os.PathLike) and path_of(images).is_dir():
+    if isinstance(images, str | os.PathLike) and os.path.isdir(path_of(images)):
         folder = Folder(normal=os.fspath(images))
         return fitting.images_of([s.path for s in normal_of(folder, folder.category)])
     return _named(*all_of(images))

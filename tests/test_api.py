@@ -181,6 +181,9 @@ def test_metrics_are_the_hand_worked_ones():
     [
         (lambda p: adbench.fit(p / "empty"), "empty holds no images"),
         (lambda p: adbench.fit(p), r"has images in 2 folders: good \(12\), new \(3\)"),
+        (lambda p: adbench.fit(""), "the name of an image or of a folder is empty"),
+        (lambda p: adbench.fit([Image.new("P", (4, 4))]), r"mode P; give image.convert\('RGB'\)"),
+        (lambda p: adbench.fit(p / "good", *SMALL, device="gpu"), "is auto, cpu, cuda or cuda:N"),
         (lambda p: adbench.fit(p / "none"), "none: the image file does not exist"),
         (lambda p: adbench.fit([]), "no images were given"),
         (lambda p: adbench.fit(3), "got a int"),
@@ -232,6 +235,7 @@ def test_what_is_wrong_is_named(photos, cache, monkeypatch, call, message):
         (lambda d, p: d.save(p / "file" / "part.safetensors"), "cannot write"),
         (lambda d, p: d.predict_all(p), "holds no images but file"),
         (lambda d, p: d.predict_all([], batch=0), "at least 1 image"),
+        (lambda d, p: d.predict_all(""), "the name of an image or of a folder is empty"),
         (lambda d, p: d.predict(np.zeros((32, 200), np.uint8)), "take pictures of the same aspect"),
         (lambda d, p: d.predict(p / "none.png"), "does not exist"),
     ],

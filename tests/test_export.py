@@ -216,9 +216,13 @@ def test_many_constants_go_into_a_file_beside_the_graph(patchcore, tmp_path):
         with pytest.raises(AdbenchError, match=r"in .onnx.data, is missing.*copy both files"):
             OnnxDetector.load(moved, runtime)
     content = files[0].read_bytes()
-    files[0].write_bytes(content[: len(content) // 2])
-    with pytest.raises(AdbenchError, match=r"part.onnx"):
-        OnnxDetector.load(files[1])
+    for runtime in ("onnxruntime", "openvino"):
+        files[0].write_bytes(content[: len(content) // 2])
+        with pytest.raises(AdbenchError, match=r"missing beside it or cut off; copy both files"):
+            OnnxDetector.load(files[1], runtime)
+        files[0].write_bytes(bytes(len(content)))  # as of another detector of the same size
+        with pytest.raises(AdbenchError, match=r"part.onnx.data are not those that were exported"):
+            OnnxDetector.load(files[1], runtime)
 
 
 def test_a_method_without_a_graph_is_refused_with_the_reason(normal, tmp_path):

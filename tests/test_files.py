@@ -3,10 +3,18 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from adbench.system.files import cache_folder, private_folder, whole_file, write_whole
+from adbench.system.files import (
+    cache_folder,
+    expanded,
+    private_folder,
+    scratch_folder,
+    whole_file,
+    write_whole,
+)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -51,6 +59,28 @@ def test_what_a_killed_process_left_is_removed_by_who_comes_next(tmp_path):
     assert left.name.endswith(".tmp")
     write_whole(tmp_path / "a.json", "whole")
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_scratch_folder_goes_and_so_does_one_that_a_killed_process_left(tmp_path):
+    code = (
+        "import pathlib, time; from adbench.system.files import scratch_folder\n"
+        f"with scratch_folder(pathlib.Path({str(tmp_path)!r}) / 'part.onnx') as folder:\n"
+        "    (folder / 'part.onnx').touch(); print('now', flush=True); time.sleep(100)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    assert len(os.listdir(tmp_path)) == 1
+    with scratch_folder(tmp_path / "part.onnx") as folder:
+        assert os.listdir(tmp_path) == [folder.name]
+    assert not os.listdir(tmp_path)
+
+
+def test_a_home_folder_is_found_and_a_user_who_is_not_there_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/a.csv") == tmp_path / "a.csv"
+    assert expanded("~no such user/a.csv") == Path("~no such user/a.csv")
 
 
 def test_what_a_process_still_writes_stays(tmp_path):

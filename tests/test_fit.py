@@ -93,11 +93,16 @@ def test_without_a_threshold_few_images_are_enough(fit, good, out, capsys):
     assert "no threshold: it gives scores alone" in capsys.readouterr().out
 
 
-def test_one_image_and_none_are_refused(fit, good, out):
+def test_one_image_has_no_threshold(fit, good, out):
     keep(good, 1)
-    for words in ([], ["threshold=none"]):
-        with pytest.raises(AdbenchError, match="holds 1 image"):
-            fit(*words, alpha=None)
+    with pytest.raises(AdbenchError, match="at least 2 different normal training images; got 1"):
+        fit(alpha=None)
+    assert not out.exists()
+    fit("threshold=none", alpha=None)
+    assert out.exists()
+
+
+def test_a_folder_without_images_is_refused(fit, good, out):
     keep(good, 0)
     with pytest.raises(AdbenchError, match="holds no images"):
         fit()
@@ -173,6 +178,8 @@ def test_several_categories_are_refused_with_the_way_to_choose_one(
     [
         ("alpha=0.001", r"cannot promise a false alarm rate of 0.001.* alpha=0.077 \(1/13\)"),
         ("alpha=0", "alpha: must be greater than 0"),
+        (f"folds={10**20}", "folds: must be less than or equal to 10000"),
+        ("threads=1000000", "threads: must be less than or equal to 1024"),
         ("threshold=train", "threshold=train promises nothing"),
         ("detector=part.safetensors", "detector"),
         ("include_weights=yes", "is true or false"),

@@ -93,6 +93,9 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
         AdbenchError, match=r"device cuda:1: torch .* finds no CUDA device; use dev"
     ):
         machine.device_name("cuda:1")
+    for name in ("gpu", "CPU", "cuda:", ""):
+        with pytest.raises(AdbenchError, match="is auto, cpu, cuda or cuda:N"):
+            machine.device_name(name)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from adbench.results.overlay_sheet import (
     reduced,
     scale_of_normal,
 )
+from adbench.results.panels import drawn
 
 SCALE = Scale(1.0, 5.0, "what lies below")
 SQUARE = np.s_[8:20, 8:20]
@@ -85,6 +86,15 @@ def test_panels_of_wide_images_stand_below_each_other(shape, below):
     assert (heat.get_extent()[0] > left) != below
     assert (heat.get_extent()[3] >= bottom) == below
     assert bottom > top
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 32), (32, 1), (2, 4000)])
+def test_an_image_of_a_single_row_or_column_has_an_outline(shape):
+    heat = np.zeros(shape, np.float32)
+    heat[..., : max(1, shape[1] // 2)] = 4.0
+    heat[:1] += 1.0
+    heat[..., -1:] = np.nan if shape[1] > 1 else 4.0
+    assert drawn(overlay_sheet(view(heat, shape), SCALE, judgement())).size
 
 
 def test_the_scale_follows_from_normal_maps_alone():

@@ -135,19 +135,22 @@ def test_what_cannot_be_scored_has_a_row_and_the_rest_goes_on(file, photos, run)
     Path("photos/a/broken.png").write_bytes(b"no image")
     Image.new("RGB", (40, 40)).save("photos/a/small.png")
     Path("empty").mkdir()
-    status, out, aside = run(file, "empty", "gone.png", "photos/a", "photos/nothing*.png")
+    long = "x" * 300 + ".png"
+    status, out, aside = run(file, "empty", "gone.png", "photos/a", "photos/nothing*.png", long)
     assert status == 1
     errors = {row["path"]: row["error"] for row in rows(out)}
     assert "holds no images" in errors["empty"]
     assert "does not exist" in errors["gone.png"]
     assert "not an image" in errors["photos/a/broken.png"]
+    assert "dataset." not in errors["photos/a/broken.png"]  # there is none to leave it out of
+    assert "cannot be read" in errors[long]
     assert "crop 64x64 is larger" in errors["photos/a/small.png"]
     assert "no image matches" in errors["photos/nothing*.png"]
     assert [path for path, error in errors.items() if not error] == GOOD[:2]
     for row in rows(out):
         assert bool(row["error"]) == (row["score"] == row["decision"] == "")
-    assert "7 images" in aside
-    assert "5 with an error" in aside
+    assert "8 images" in aside
+    assert "6 with an error" in aside
 
 
 def test_no_cell_is_a_formula(file, photos, run):
@@ -380,8 +383,13 @@ def test_no_image_of_a_list_is_overwritten(file, photos):
         (("FILE", "photos", "alpha="), "alpha= must be followed by a value"),
         (("FILE", "photos", "alpha=much"), "alpha=much: is a number between 0 and 1"),
         (("FILE", "photos", "alpha=2"), "between 0 and 1; got 2"),
-        (("FILE", "photos", "batch=0"), "batch=0: is a whole number of at least 1"),
-        (("FILE", "photos", "threads=two"), "threads=two: is a whole number of at least 1"),
+        (("FILE", "photos", "batch=0"), "batch=0: is a whole number from 1 to 10000"),
+        (("FILE", "photos", f"batch={10**20}"), "is a whole number from 1 to 10000"),
+        (("FILE", "photos", "threads=two"), "threads=two: is a whole number from 1 to 1024"),
+        (("FILE", "photos", "threads=1000000"), "is a whole number from 1 to 1024"),
+        (("FILE", "photos", "device=gpu"), "device gpu: is auto, cpu, cuda or cuda:N"),
+        (("~no such user.safetensors", "photos"), "user.safetensors: there is no such file"),
+        (("x" * 300 + ".safetensors", "photos"), "there is no such file"),
         (("FILE", "photos", "runtime=openvin"), "did you mean openvino?"),
         (("FILE", "photos", "runtime=openvino"), "is for an .onnx file"),
         (("FILE", "photos", "out=rows.txt"), "ends in .csv"),

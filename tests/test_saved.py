@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_runs import METHODS
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -88,7 +89,7 @@ def same_bits(a, b):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", CONFIGS.choices("method"))
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_scores_with_the_same_bits_after_a_round_trip(method, pictures, tmp_path):
     try:
         before = fitted(pictures, f"method={method}")
@@ -306,7 +307,9 @@ def test_deep_nesting_of_the_learned_state_is_refused(depth, rewritten):
         ({"size": [float("nan"), 64]}, "size.0: must be an integer"),
         ({"normal": 3}, "normal"),
         ({"identity": {"backbone": "resnet18"}}, "identity: must hold settings by name"),
-        ({"parts": {}}, "_target_: missing"),
+        ({"size": [0, 64]}, "size.0: must be greater than or equal to 1"),
+        ({"parts": {}}, "its header names no geometry"),
+        ({"labels": {"geometry": "whole", "backbone": "resnet18"}}, "its header names no method"),
     ],
 )
 def test_a_header_of_the_wrong_shape_is_refused(changed, match, rewritten):

@@ -117,6 +117,21 @@ def test_a_folder_that_may_not_be_read_leaves_the_others(photos):
     assert "photos/cut: cannot be listed" in found[-1].error
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="all may search every folder")
+def test_images_that_may_not_be_looked_at_are_named_when_they_are_read(photos):
+    Path("photos/cut").chmod(0o400)  # its names can be listed, and no more
+    try:
+        assert names("photos", "photos/cut/1.png") == ALL[:3]
+    finally:
+        Path("photos/cut").chmod(0o700)
+
+
+def test_a_name_that_is_too_long_is_told_when_it_is_read(photos):
+    long = "x" * 300 + ".png"
+    assert names(long, "photos/b.png") == [long, "photos/b.png"]
+    assert "no image matches" in the_error("x" * 300 + "*.png")
+
+
 # What is written is not read.
 
 

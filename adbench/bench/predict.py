@@ -12,13 +12,15 @@ import numpy as np
 
 from adbench.data.given import Given, Image, each, one, path_of
 from adbench.data.images import read_image
+from adbench.data.listing import LEAVE_OUT
 from adbench.data.samples import Images
 from adbench.detectors.feature_detector import other_size
 from adbench.detectors.header import Decision, Header
 from adbench.detectors.opening import Opened
 from adbench.detectors.saved import SUFFIX, SavedDetector, save
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, DataError
 from adbench.evaluation.threshold import p_values
+from adbench.system.files import expanded
 from adbench.system.parallel import libraries_known, threads
 
 _AHEAD = 2  # batches that are decoded while the detector works on another
@@ -42,7 +44,7 @@ class Prediction:
     map: np.ndarray | None = field(default=None, repr=False)
     """(H, W) float32 anomaly map at the size of the network's input; None where none was wanted."""
     error: str | None = None
-    """Why there is no score."""
+    """Why there is no score, or why its picture was not written."""
 
     @property
     def anomalous(self) -> bool | None:
@@ -104,7 +106,8 @@ class Predictor:
             AdbenchError: It cannot be read or scored.
         """
         given = one(image)
-        path, array = (given, read_image(given)) if isinstance(given, Path) else (None, given)
+        path = given if isinstance(given, Path) else None
+        array = _pixels(given)
         [found] = self._scored([path], [array], maps=True)
         if found.error is not None:
             raise AdbenchError(found.error)
@@ -154,7 +157,7 @@ class Predictor:
             AdbenchError: The file has another suffix or cannot be written, or the detector is a
                 graph.
         """
-        file = Path(path).expanduser()
+        file = expanded(path)
         if not isinstance(self.detector, SavedDetector):
             raise AdbenchError(
                 f"{file}: a detector that was read from a graph cannot be saved; copy the graph"
@@ -248,7 +251,16 @@ def _decoded(
 
 def _decode(image: Image) -> np.ndarray | AdbenchError:
     try:
-        given = one(image)
-        return read_image(given) if isinstance(given, Path) else given
+        return _pixels(one(image))
     except AdbenchError as error:
         return error
+
+
+def _pixels(image: Path | np.ndarray) -> np.ndarray:
+    """The decoded image. An error does not tell how a dataset leaves images out: there is none."""
+    if not isinstance(image, Path):
+        return image
+    try:
+        return read_image(image)
+    except DataError as error:
+        raise DataError(str(error).removesuffix(f"; {LEAVE_OUT}")) from error

@@ -10,6 +10,7 @@ from adbench.cli.screen import say
 from adbench.cli.words import unknown
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
+from adbench.system.files import expanded
 
 USAGE = """usage: adbench export FILE.safetensors FILE.onnx [key=value ...]
 
@@ -88,12 +89,12 @@ def _parsed(words: Sequence[str]) -> _Words:
             keys = [f"{key}=" for key in _KEYS]
             raise AdbenchError(f"export: {unknown(f'{name}{equals}', keys)}")
         else:
-            files.append(Path(word).expanduser())
+            files.append(expanded(word))
     if len(files) != 2:
         raise AdbenchError(
             f"export: give two files, FILE.safetensors and FILE.onnx; got {len(files)}; "
             "`adbench export --help` tells more"
         )
-    folder = Path(values["images"]).expanduser() if "images" in values else None
+    folder = expanded(values["images"]) if "images" in values else None
     device = values.get("device", "auto")
     return _Words(files[0], files[1], folder, values.get("weights"), device)

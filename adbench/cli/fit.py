@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from adbench.cli.screen import say
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
-from adbench.system.files import try_file
+from adbench.system.files import expanded, try_file
 
 if TYPE_CHECKING:
     from adbench.bench.plan import Plan
@@ -53,12 +53,14 @@ def command(given: Namespace, configs: Configs) -> int:
         return 0
     words = _parsed(given.words)
     from adbench.cli.job import planned_job
+    from adbench.detectors.feature_detector import require_saveable
 
     planned = planned_job(configs.compose(words.overrides), words.overrides)
     if planned.options.detector is not None:
         raise AdbenchError("fit: detector=FILE is fitted already; leave this out")
     if planned.options.threshold == "train":
         raise AdbenchError("fit: threshold=train promises nothing; set folds or none")
+    require_saveable(planned.detector)
     if len(planned.categories) != 1:
         names = ", ".join(planned.categories)
         raise AdbenchError(
@@ -74,15 +76,14 @@ def _write(planned: "Plan", words: _Words) -> None:
     from adbench.bench.fitting import Wish, fit, images_of
     from adbench.bench.session import Session
     from adbench.data.samples import normal_of
-    from adbench.detectors.feature_detector import FeatureDetector
+    from adbench.detectors.feature_detector import require_saveable
     from adbench.detectors.saved import save
     from adbench.system.parallel import libraries_known
     from adbench.system.progress import aside, doing, kind_for, progress
 
     options, (category,) = planned.options, planned.categories
     session = Session([planned], kind_for(sys.stderr))
-    detector = session.plans[0].detector
-    assert isinstance(detector, FeatureDetector)
+    detector = require_saveable(session.plans[0].detector)
     wish = None
     if options.threshold != "none":
         wish = Wish(options.alpha, options.folds, options.seed)
@@ -142,7 +143,7 @@ def _parsed(words: Sequence[str]) -> _Words:
             overrides.append(word)
     if not own["out"]:
         raise AdbenchError("fit: where to? give out=FILE.safetensors")
-    out = Path(own["out"]).expanduser()
+    out = expanded(own["out"])
     if out.suffix != SUFFIX:
         raise AdbenchError(f"out={out}: the name of a detector ends in {SUFFIX}")
     if own["include_weights"] not in ("true", "false"):

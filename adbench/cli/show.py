@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from adbench.cli.output import print_json
 from adbench.cli.screen import say
 from adbench.config.compose import Configs
+from adbench.system.files import expanded
 
 if TYPE_CHECKING:
     from adbench.detectors.header import Header
@@ -19,7 +20,7 @@ def command(given: Namespace, configs: Configs) -> int:
 
     from adbench.detectors.opening import read_header
 
-    path = Path(given.file).expanduser()
+    path = expanded(given.file)
     header = read_header(path)
     if given.json:
         print_json(asdict(header))

@@ -1,7 +1,6 @@
 """Saved detectors as ONNX graphs: from the pixels of the network's input to scores and maps."""
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +16,19 @@ from adbench.detectors.onnx_detector import OnnxDetector
 from adbench.detectors.onnx_metadata import metadata
 from adbench.detectors.opening import ONNX
 from adbench.detectors.parity import Parity, measure
-from adbench.detectors.runtimes import DATA, INPUT, MAP, SCORE, require_installed
+from adbench.detectors.runtimes import (
+    CONSTANTS,
+    DATA,
+    INPUT,
+    MAP,
+    SCORE,
+    constants_of,
+    require_installed,
+)
 from adbench.detectors.saved import SavedDetector
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.methods import method as methods
-from adbench.system.files import try_file
+from adbench.system.files import scratch_folder, try_file
 
 LARGEST = 1_500_000_000
 """Bytes of constants that one file holds; protobuf, the format of ONNX, ends at 2 GiB."""
@@ -110,10 +117,12 @@ def export(
     require_writable(path)
     program = _program(saved)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem[:100]}.", dir=path.parent) as folder:
-            made = Path(folder) / path.name
+        with scratch_folder(path) as folder:
+            made = folder / path.name
             apart = _bytes(program) > largest
             program.save(made, external_data=apart)
+            if apart:
+                _name_constants(made)
             parity = measure(saved, OnnxDetector.load(made), images)
             say(parity.words())
             _require(parity, saved)
@@ -150,6 +159,16 @@ def _program(saved: SavedDetector) -> Any:
         )
     program.model.metadata_props.update(metadata(header, detector.geometry))
     return program
+
+
+def _name_constants(made: Path) -> None:
+    """Let a graph say which file of constants is its own; one of another export may replace it."""
+    import onnx
+
+    model = onnx.load(made, load_external_data=False)
+    value = constants_of(made.with_name(made.name + DATA))
+    model.metadata_props.add(key=CONSTANTS, value=value)
+    onnx.save(model, made)
 
 
 def _bytes(program: Any) -> int:

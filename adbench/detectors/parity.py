@@ -1,6 +1,7 @@
 """Whether a graph gives the scores of the detector that it was made from."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def images_for(header: Header, folder: Path | None) -> Images:
         AdbenchError: There are none.
     """
     if folder is not None:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise AdbenchError(f"images={shown(folder)}: there is no such folder")
         files = files_below(folder)
         paths = [file for file in files if is_image(file)]
@@ -73,7 +74,7 @@ def images_for(header: Header, folder: Path | None) -> Images:
             raise AdbenchError(f"images={shown(folder)}: {no_images(files)}")
         return Images(tuple(paths))
     named = zip(header.training.paths(), header.training.sha256, strict=False)
-    there = [(path, sha256) for path, sha256 in named if path.is_file()]
+    there = [(path, sha256) for path, sha256 in named if os.path.isfile(path)]
     found = digests([path for path, _ in there])
     same = [path for (path, sha256), own in zip(there, found, strict=True) if sha256 == own]
     if not same:

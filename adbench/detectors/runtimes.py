@@ -3,8 +3,11 @@
 Both run standard operations alone; neither loads code that a file names.
 """
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +24,8 @@ INPUT, SCORE, MAP = "images", "score", "map"
 """Names of the graph's input and outputs."""
 DATA = ".data"
 """What the name of a file with constants adds to that of its graph."""
+CONSTANTS = "constants"
+"""The key in the metadata under which a graph names that file, and its sha256, as JSON."""
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
@@ -58,15 +63,39 @@ def open_graph(path: Path, runtime: Runtime) -> Graph:
     Raises:
         AdbenchError: The runtime is not installed; the file is missing, damaged or no graph.
     """
-    if not path.is_file():
-        what = "is no file" if path.exists() else "there is no such file"
+    if not os.path.isfile(path):
+        what = "is no file" if os.path.exists(path) else "there is no such file"
         raise AdbenchError(f"{shown(path)}: {what}; adbench export writes graphs")
     require_installed([runtime], "onnx" if runtime == "onnxruntime" else "openvino")
     opened = _by_onnxruntime if runtime == "onnxruntime" else _by_openvino
     try:
-        return opened(path)
+        graph = opened(path)
     except Exception as error:  # each runtime has many classes of its own, with no common one
         raise _unreadable(path, error) from error
+    _require_constants(path, graph.metadata)
+    return graph
+
+
+def constants_of(file: Path) -> str:
+    """What a graph says of its file of constants, for the key ``CONSTANTS``."""
+    with file.open("rb") as opened:
+        return json.dumps({"file": file.name, "sha256": file_digest(opened, "sha256").hexdigest()})
+
+
+def _require_constants(path: Path, said: Mapping[str, str]) -> None:
+    """Refuse a file of constants of another export, with which a graph gives other scores."""
+    if CONSTANTS not in said:
+        return
+    try:
+        file = path.with_name(json.loads(said[CONSTANTS])["file"])
+        same = constants_of(file) == said[CONSTANTS]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise _unreadable(path, error) from error
+    if not same:
+        raise AdbenchError(
+            f"{shown(path)}: the constants in {shown(file.name)} are not those that were exported "
+            "with it; copy both files again, or export the detector again"
+        )
 
 
 def _by_onnxruntime(path: Path) -> Graph:
@@ -75,7 +104,7 @@ def _by_onnxruntime(path: Path) -> Graph:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors are raised; what it warns of is for its developers
+    options.log_severity_level = 4  # errors are raised; what else it says is for its developers
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(images: np.ndarray) -> Arrays:
@@ -100,7 +129,7 @@ def _by_openvino(path: Path) -> Graph:
 
 def _unreadable(path: Path, error: Exception) -> AdbenchError:
     text = str(error)
-    if f".onnx{DATA}" in text:
+    if f".onnx{DATA}" in text or "External initializer" in text:
         return AdbenchError(
             f"{shown(path)}: the file with its constants, whose name ends in .onnx{DATA}, is "
             "missing beside it or cut off; copy both files, and keep the names that they were "

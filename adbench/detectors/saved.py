@@ -32,7 +32,7 @@ from adbench.detectors.header import Decision, Header, read
 from adbench.errors import AdbenchError
 from adbench.features.extract import Extractor
 from adbench.methods.method import Scores, restore, state_of
-from adbench.system.files import whole_file
+from adbench.system.files import expanded, whole_file
 from adbench.system.machine import device_name
 from adbench.system.settings import check, settings_of
 
@@ -129,7 +129,7 @@ def parts_of(detector: FeatureDetector) -> dict[str, dict[str, Any]]:
         settings = settings_of(part)
         if name == "backbone":
             settings.pop("device", None)
-            weights = Path(str(settings.get("weights", ""))).expanduser()
+            weights = expanded(str(settings.get("weights", "")))
             if weights.is_file():  # a relative path would mean another file elsewhere
                 settings["weights"] = str(weights.absolute())
         found[name] = {"_target_": f"{cls.__module__}.{cls.__qualname__}", **settings}
@@ -179,8 +179,9 @@ def read_header(path: Path) -> Header:
         AdbenchError: As ``load``, but for the weights, which are not looked for.
     """
     metadata, arrays = _opened(path)
+    header = read(metadata[HEADER], path)
     _require_content(path, metadata, arrays)
-    return read(metadata[HEADER], path)
+    return header
 
 
 def load(path: Path, device: str = "auto", weights: str | None = None) -> SavedDetector:
@@ -228,8 +229,8 @@ def checksum(texts: list[str], arrays: Mapping[str, Tensor]) -> str:
 
 def _opened(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The metadata and the arrays of a file of a detector."""
-    if not path.is_file():
-        what = "is no file" if path.exists() else "there is no such file"
+    if not os.path.isfile(path):
+        what = "is no file" if os.path.exists(path) else "there is no such file"
         raise AdbenchError(f"{shown(path)}: {what}; adbench fit writes detectors")
     try:
         with safe_open(path, framework="pt") as file:

@@ -153,16 +153,13 @@ def draw_map(canvas: Any, box: Box, title: str, view: View, scale: Scale) -> Non
     draw_panel(canvas, box, title, over_grey(view, scale))
     looked = ~np.isnan(view.heat)
     if not looked.all():
-        x, y = _places(box, looked.shape)
-        dashes = {"colors": "white", "linewidths": 0.8, "linestyles": "--"}
-        canvas.contour(x, y, looked, [0.5], **dashes)
+        _contour(canvas, box, looked, 0.5, colors="white", linewidths=0.8, linestyles="--")
 
 
 def draw_outline(canvas: Any, box: Box, values: np.ndarray, level: float) -> None:
     """Outline where (h, w) values reach a level: white on black, which is seen on any ground."""
-    x, y = _places(box, values.shape)
     for colour, width in (("black", 2.2), ("white", 1.0)):
-        canvas.contour(x, y, values, [level], colors=colour, linewidths=width)
+        _contour(canvas, box, values, level, colors=colour, linewidths=width)
 
 
 def draw_bar(figure: "Figure", layout: Layout, scale: Scale, ends: str = "min") -> Any:
@@ -210,6 +207,13 @@ def drawn(figure: "Figure") -> Image.Image:
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _contour(canvas: Any, box: Box, values: np.ndarray, level: float, **style: Any) -> None:
+    """Draw where (h, w) values cross a level."""
+    if min(values.shape) == 1:  # a contour needs two rows and two columns
+        values = values.repeat(2, axis=0).repeat(2, axis=1)
+    canvas.contour(*_places(box, values.shape), values, [level], **style)
 
 
 def _places(box: Box, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
