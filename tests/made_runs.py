@@ -3,8 +3,17 @@
 from adbench.bench.plan import plan
 from adbench.bench.run import run
 from adbench.bench.session import Session
+from adbench.config.build import build
 from adbench.config.compose import Configs
+from adbench.detectors.detector import MakesDetector
 
+CONFIGS = Configs()
+METHODS = [
+    name
+    for name in CONFIGS.choices("method")
+    if not isinstance(build(CONFIGS.compose([f"method={name}"]).method, "method"), MakesDetector)
+]
+"""The presets of methods on features; those of systems that train on images are left out."""
 QUICK = ("timing.enabled=false", "heatmaps=0")
 
 

@@ -169,6 +169,7 @@ def test_help_tells_the_exit_statuses(inside, command):
         "fit": "0 the file is written, 2 a word or a setting is wrong",
         "predict": "0 all images were scored, 1 some were not, 2 a word or the detector is wrong",
         "export": "0 the graph is written, 2 a word is wrong",
+        "score": "0 all categories have a record, 1 some have not, 2 a word is wrong",
     }
     assert f"exit status: {own.get(command, '0 all went well, 1 something failed')}" in shown
     assert command in own or "2 a word or a setting is wrong" in shown

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from commands import adbench
-from made_runs import plans, run_jobs
+from made_runs import METHODS, plans, run_jobs
 from PIL import Image
 
 from adbench.bench.folds import fold_of, out_of_fold
 from adbench.bench.session import Session
-from adbench.config.compose import Configs
 from adbench.data.content import digests
 from adbench.data.geometry import Geometry
 from adbench.data.images import read_image
@@ -140,7 +139,7 @@ def test_no_image_is_scored_by_a_detector_that_has_seen_it_or_a_copy_of_it(bottl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", Configs().choices("method"))
+@pytest.mark.parametrize("method", METHODS)
 def test_scores_of_a_fold_are_those_of_a_run_without_its_images(tmp_path, make_category, method):
     """For every method: kept features of all images give what a fit on the others alone gives."""
     folder = make_category(tmp_path / "images", "bottle", edge=64)

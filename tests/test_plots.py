@@ -94,7 +94,7 @@ def test_a_figure_names_what_it_leaves_out_with_the_reason(tmp_path):
     (line,) = plots.left_out(built)
     assert "tile" in line
     assert "no record" in line
-    assert all(row.label in line for row in built.spec.rows if row.quoted)
+    assert all(row.label in line for row in built.spec.rows if row.apart)
     assert "Left out:" in said(plots.table_figure(built, tmp_path)[1])
 
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 
 import pytest
 from commands import adbench, mvtec
-from made_runs import plans, run_jobs
+from made_runs import METHODS, plans, run_jobs
 from PIL import Image
 
 from adbench.cli.fit import command
@@ -52,7 +52,7 @@ def measured(tmp_path, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", CONFIGS.choices("method"))
+@pytest.mark.parametrize("method", METHODS)
 def test_the_record_is_that_of_the_run_that_fits_it(method, tmp_path, images, fit):
     try:
         path = fit(f"method={method}")

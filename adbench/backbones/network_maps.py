@@ -16,6 +16,7 @@ from adbench.backbones import openvino_engine, trial
 from adbench.backbones.engine import Engine
 from adbench.backbones.network import EngineName, Network, Precision, Size, outputs_of
 from adbench.backbones.weights import sha256_of_file, sha256_of_state
+from adbench.system.files import expanded
 from adbench.system.machine import version
 from adbench.system.settings import STRICT, When
 
@@ -132,7 +133,7 @@ class NetworkMaps(ABC):
 
     @property
     def _is_path(self) -> bool:
-        return Path(self.weights).expanduser().is_file()
+        return expanded(self.weights).is_file()
 
     @cached_property
     def _engine(self) -> Engine:

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from adbench.errors import AdbenchError
+from adbench.system.files import expanded
 
 _PACKAGE = "package:"
 
@@ -20,7 +21,7 @@ def find_file(weights: str) -> Path:
     """
     if weights.startswith(_PACKAGE):
         return _file_in_package(weights.removeprefix(_PACKAGE))
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if not path.is_file():
         raise AdbenchError(
             f"backbone.weights={weights}: no such file; "

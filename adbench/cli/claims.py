@@ -1,19 +1,18 @@
 """``adbench claims``: what the reports conclude, beside what was measured."""
 
 from argparse import Namespace
-from pathlib import Path
 
 from adbench.cli.output import print_json
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports.claims import judge, load_claims, to_json, to_markdown
 from adbench.results.records import load_all
-from adbench.system.files import write_whole
+from adbench.system.files import expanded, write_whole
 
 
 def command(given: Namespace, configs: Configs) -> int:
     """Judge every claim, print the page and write it to the results."""
-    results = Path(str(configs.compose(given.overrides).results)).expanduser()
+    results = expanded(str(configs.compose(given.overrides).results))
     folder = results / "records"
     records = load_all(folder)
     found = [judge(c, records, folder, given.overrides, configs) for c in load_claims()]

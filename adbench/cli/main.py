@@ -34,6 +34,8 @@ COMMANDS = {
     "export": "a saved detector as an ONNX graph with the same scores: "
     "export FILE.safetensors FILE.onnx",
     "show": "what a saved detector says of itself: show FILE [--json]",
+    "score": "exact metrics and records for the maps and scores of any other tool: "
+    "score FOLDER dataset=NAME name=TOOL version=V",
     "reproduce": "run what a published table lacks, build it, compare: "
     "reproduce TABLE [key=value ...]",
     "table": "build published tables from records alone: table TABLE|all [key=value ...]",
@@ -43,7 +45,8 @@ COMMANDS = {
     "plot": "speed against accuracy, ROC and PR curves of settings, or the curves of a sweep: "
     "plot 'method=padim' 'method=crd' ... [results=DIR], plot sweep=DIR, "
     "plot --x method.ratio [key=value ...]",
-    "data": "look at a dataset: data check [dataset=... dataset.root=...]",
+    "data": "look at a dataset, or unpack its archive: data check [dataset=... dataset.root=...], "
+    "data prepare NAME ARCHIVE [out=DIR] [sha256=HEX]",
     "migrate": "carry the records of an earlier version over: migrate [results=DIR]",
     "cache": "where features and other results that can be made again are kept, and how large "
     "they are: cache [--clear]",
@@ -51,7 +54,7 @@ COMMANDS = {
     "[datasets|geometries|backbones|methods|experiments|tables|metrics]",
 }
 LISTED = ("datasets", "geometries", "backbones", "methods", "experiments", "tables", "metrics")
-_OWN_WORDS = ("run", "fit", "predict", "export")
+_OWN_WORDS = ("run", "fit", "predict", "export", "score")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _PIPE = 13
 """The number of SIGPIPE, which Windows lacks."""
@@ -95,8 +98,9 @@ def _status(words: list[str]) -> int:
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Ended) else signal.SIGINT
         what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-        # predict keeps nothing but its rows, and starts anew
-        again = "" if words[:1] == ["predict"] else "; the same command goes on where it stopped"
+        # predict keeps nothing but its rows, and export nothing: they start anew
+        anew = words[:1] in (["predict"], ["export"])
+        again = "" if anew else "; the same command goes on where it stopped"
         say_aside(f"{what}{again}")
         return 128 + number
 
@@ -197,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     of["plot"].add_argument("--dark", action="store_true", help="on dark paper")
     of["plot"].add_argument("--format", default="png,svg", help="png, svg, pdf; several by commas")
     of["show"].add_argument("file", metavar="FILE")
-    of["data"].add_argument("action", choices=["check"])
+    of["data"].add_argument("action", choices=["check", "prepare"])
     of["list"].add_argument("what", nargs="?", choices=LISTED, type=_listed)
     of["cache"].add_argument("--clear", action="store_true", help="delete what is listed")
     for name in ("reproduce", "table", "claims", "data", "migrate", "cache", "list"):

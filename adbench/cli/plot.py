@@ -16,6 +16,7 @@ from adbench.reports.sweeps import METRICS, sweep_figure
 from adbench.reports.swept import axis_of, narrowed, of_jobs, of_records
 from adbench.results.records import load_all
 from adbench.results.style import DARK, LIGHT
+from adbench.system.files import expanded
 
 SWEEP = "sweep="
 
@@ -69,7 +70,7 @@ def _sweep(
 ) -> Figures:
     left: list[str] = []
     if swept:
-        jobs = jobs_of(Path(swept[-1]).expanduser())
+        jobs = jobs_of(expanded(swept[-1]))
         if not jobs:
             raise AdbenchError(f"{SWEEP}{swept[-1]}: no job-0.json there; name a folder of sweeps/")
         for job, own in zip(jobs, varied(jobs), strict=True):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adbench.config.compose import Configs
+from adbench.system.files import expanded
 
 RESULTS = "results="
 
@@ -20,7 +21,7 @@ def sides_of(words: Sequence[str]) -> list[str]:
 def results_of(words: Sequence[str], configs: Configs) -> Path:
     """The folder of results: that of the word which names it, or the default of a run."""
     chosen = [word for word in words if _names_results(word)]
-    return Path(str(configs.compose(chosen).results)).expanduser()
+    return expanded(str(configs.compose(chosen).results))
 
 
 def _names_results(word: str) -> bool:

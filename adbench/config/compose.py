@@ -26,6 +26,7 @@ from adbench.config.hydra_node import CheckedLoader, refuse_foreign
 from adbench.config.quoting import parse, quoted, readable
 from adbench.config.yaml_files import check_folder, read_yaml, unreadable
 from adbench.errors import AdbenchError
+from adbench.system.files import expanded
 
 _IS_NO_TEXT = re.compile(r"@package|\S+\.ya?ml$")
 PRIMARY = "run"
@@ -52,7 +53,7 @@ class Configs:
     """
 
     def __init__(self, folders: Iterable[str | Path] = ()) -> None:
-        self.user_folders = tuple(Path(folder).expanduser().absolute() for folder in folders)
+        self.user_folders = tuple(expanded(folder).absolute() for folder in folders)
         self.folders = (config_folder(), *self.user_folders)
         for folder in self.user_folders:
             check_folder(folder, config_folder())

@@ -182,7 +182,8 @@ class _Judge:
         if not found and self.own.absent.startswith(IMPOSSIBLE):
             return "not possible", self.own.absent
         if not records:
-            return "not run", self.own.absent if not found else "not run"
+            why = self.own.absent if not found else "not run"
+            return "not run", self.row.apart or why
         if measure.accuracy and any(map(random_weights, records)):
             return "not run", "not shown because the weights are random"
         reasons = [r.reasons[measure.reason] for r in records if measure.reason in r.reasons]

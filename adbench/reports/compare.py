@@ -14,10 +14,12 @@ from adbench.errors import AdbenchError
 from adbench.evaluation.metrics import METRICS
 from adbench.evaluation.multiple import holm
 from adbench.reports.completeness import lacking
+from adbench.reports.given import names_tool, of_words, setting_words
 from adbench.reports.matching import Matching
 from adbench.reports.pairing import Line, common, differences
 from adbench.reports.repeats import Found, by_category, random_weights, setting_key
 from adbench.results.records import Record
+from adbench.system.settings import digest
 
 SIGNIFICANT = 0.05
 """A difference counts where its corrected p value is smaller."""
@@ -52,9 +54,10 @@ def compare(
     """Compare the first setting with each other one, on the test images that both have.
 
     Args:
-        sides: Two or more settings. Each is the words of ``adbench run`` in one string, or the id
-            of a record, which stands for its setting. ``dataset=`` and ``dataset.categories=``
-            narrow the categories where given.
+        sides: Two or more settings. Each is the words of ``adbench run`` in one string, the id of
+            a record, which stands for its setting, or ``given=TOOL``, as
+            ``adbench.reports.given`` reads it. ``dataset=`` and ``dataset.categories=`` narrow the
+            categories where given.
         folder: Where the records are.
         records: All of them.
         configs: Where presets are found.
@@ -99,6 +102,9 @@ def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
             )
         key = setting_key(named), _dataset(named)
         chosen = [r for r in records if (setting_key(r), _dataset(r)) == key]
+    elif names_tool(words):
+        chosen = of_words(words, records, configs)
+        words = setting_words(words)
     else:
         matching = Matching(records, configs)
         wanted = matching.setting(words)
@@ -110,7 +116,8 @@ def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
         if categories != "all":
             chosen = [r for r in chosen if r.category in (categories, *categories)]
     if not chosen:
-        raise AdbenchError(f"no record of {text!r}; `adbench run {text}` measures it")
+        how = "score FOLDER name=TOOL" if names_tool(shlex.split(text)) else f"run {text}"
+        raise AdbenchError(f"no record of {text!r}; `adbench {how}` measures it")
     return by_category(chosen)
 
 
@@ -147,7 +154,7 @@ def _verdict(line: Line, p: float, other: str) -> str:
 
 
 def _notes(sides: Sequence[str], found: Sequence[Found]) -> list[str]:
-    """Weights that were never trained, and categories without all of their images."""
+    """Weights that were never trained, other pixels, and categories without all of their images."""
     notes = []
     for place, categories in enumerate(found):
         if any(random_weights(r) for repeats in categories.values() for r in repeats):
@@ -155,9 +162,26 @@ def _notes(sides: Sequence[str], found: Sequence[Found]) -> list[str]:
                 f"**{letter(place)} was measured with random weights: its accuracies say nothing "
                 "about the setting.**"
             )
+    for place, categories in enumerate(found[1:], start=1):
+        ours, theirs = _pixels(found[0]), _pixels(categories)
+        if ours and theirs and ours.isdisjoint(theirs):
+            notes.append(
+                f"**A and {letter(place)} have other geometries, so that their pixel metrics are "
+                "of other pixels.**"
+            )
     incomplete = [lacking(repeats) for categories in found for repeats in categories.values()]
     notes += [f"**Incomplete: {words}.**" for words in dict.fromkeys(filter(None, incomplete))]
     return notes
+
+
+def _pixels(found: Found) -> set[str]:
+    """Where pixels were compared, in as many geometries as there are."""
+    return {
+        digest({n: v for n, v in geometry.items() if n != "interpolation"})
+        for repeats in found.values()
+        for record in repeats
+        if (geometry := record.identity.get("geometry")) is not None
+    }
 
 
 def _dataset(record: Record) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LINE = 0.24
 """Inches that a line of a figure takes."""
+NAMED = 12
+"""Rows that a note names one by one."""
 
 
 def table_figure(built: Table, folder: Path, style: Style = LIGHT) -> list[Path]:
@@ -62,18 +64,23 @@ def left_out(built: Table) -> list[str]:
     """What of a table its figure does not show, with the reasons."""
     shown = _shown(built)
     why = {
-        row.label: row.quoted or built.sources[row.label].absent
+        row.label: row.quoted or row.apart or built.sources[row.label].absent
         for row in built.spec.rows
         if row.label not in shown
     }
     present = {c.category for c in built.cells.values() if c.measured}
     lacking = [category for category in built.spec.categories if category not in present]
-    lines = [f"{listed(labels)}: {reason}" for reason, labels in grouped(why).items()]
+    lines = [f"{_named(labels)}: {reason}" for reason, labels in grouped(why).items()]
     if lacking:
         lines.append(f"{listed(lacking)}: no record")
     empty = [m for m in built.spec.metrics if m not in _metrics(built)]
     lines += [f"{title_of(m)}: not measured" for m in empty if not MEASURES[m].versus]
     return [f"Left out: {'; '.join(lines)}."] if lines else []
+
+
+def _named(labels: list[str]) -> str:
+    """Rows in a note of a figure, which has room for some names."""
+    return listed(labels) if len(labels) <= NAMED else f"{len(labels)} rows"
 
 
 def _shown(built: Table) -> list[str]:

@@ -27,7 +27,8 @@ def stars(built: Table) -> list[str]:
 
 def quotes(built: Table) -> list[str]:
     """Why some rows have published numbers only."""
-    quoted = {row.label: row.quoted for row in built.spec.rows if row.quoted}
+    rows = [row for row in built.spec.rows if row.label not in built.sources]
+    quoted = {row.label: row.quoted for row in rows if row.quoted}
     return [
         f"{listed(labels)}: published numbers only ({reason})."
         for reason, labels in grouped(quoted).items()

@@ -5,6 +5,7 @@ from typing import Any
 
 from adbench.errors import AdbenchError
 from adbench.results.notes import random_weights as random_weights
+from adbench.results.record import GIVEN
 from adbench.results.records import Record
 from adbench.system.settings import digest
 
@@ -36,9 +37,17 @@ def unseeded(value: Any) -> Any:
     return value
 
 
+def settings_shared(record: Record) -> dict[str, Any]:
+    """The settings that a record has in common with those of other categories and seeds."""
+    parts: dict[str, Any] = unseeded(parts_of(record))
+    if GIVEN in parts:  # the content of the files that were given is no setting
+        parts[GIVEN] = {n: v for n, v in parts[GIVEN].items() if n != "sha256"}
+    return parts
+
+
 def setting_key(record: Record) -> str:
     """A name that repeats of a setting have in common, whatever the dataset."""
-    return digest(unseeded(parts_of(record)))
+    return digest(settings_shared(record))
 
 
 def by_category(records: Sequence[Record]) -> Found:

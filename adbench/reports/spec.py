@@ -30,6 +30,11 @@ class Row:
     """Words to add where the backbone is not the published one."""
     quoted: str = ""
     """Why the row is only quoted; empty for a row that can be measured."""
+    apart: str = ""
+    """Why ``adbench reproduce`` leaves the row to ``adbench run``; empty for a row that it runs."""
+    given: tuple[str, ...] = ()
+    """Names, beside the label, of tools whose maps and scores ``adbench score`` measured; they
+    fill the row where nothing was run."""
     published: tuple[Printed, ...] = ()
     x: float | None = None
     """Where it stands on the axis of the table's curve."""

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
-from adbench.reports.repeats import SEED, parts_of, unseeded
+from adbench.reports.repeats import SEED, settings_shared
 from adbench.results.records import Record
 from adbench.results.sweep import Jobs
 
@@ -93,7 +93,7 @@ def narrowed(records: Sequence[Record], words: Sequence[str], configs: Configs) 
 def settings_of(record: Record) -> dict[str, str]:
     """The presets and all settings of a record by name, such as ``method.ratio``, as text."""
     found = dict(record.labels)
-    for part, content in unseeded(parts_of(record)).items():
+    for part, content in settings_shared(record).items():
         own = content.get("settings", content) if isinstance(content, dict) else {}
         found |= {".".join([part, *keys]): _text(value) for keys, value in _leaves(own)}
     return found

@@ -12,12 +12,14 @@ from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports.cells import Cell, filled
 from adbench.reports.completeness import lacking
+from adbench.reports.given import of_tools, source_of
 from adbench.reports.matching import Matching, Source
 from adbench.reports.measures import MEASURES
 from adbench.reports.printed import Library
 from adbench.reports.setting import Setting
 from adbench.reports.spec import GROUP, Row, Spec, load_spec, printed
 from adbench.results.records import Record
+from adbench.system.files import expanded
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Table:
     cells: dict[tuple[str, str, str], Cell]
     """By row, metric and category or ``mean``; what a row cannot have is left out."""
     sources: dict[str, Source]
-    """Row -> its records; quoted rows are left out."""
+    """Row -> its records; rows that are just quoted are left out."""
     total: int
     """How many categories the printed means are over; ``spec`` has those that are shown."""
 
@@ -106,11 +108,11 @@ def overview(
 def results_folder(name: str, overrides: Sequence[str], configs: Configs) -> Path:
     """The folder of results of a table with these overrides; its records lie in ``records``."""
     spec = load_spec(name, configs)
-    return Path(str(configs.compose((*spec.base, *overrides)).results)).expanduser()
+    return expanded(str(configs.compose((*spec.base, *overrides)).results))
 
 
 def runs(name: str, overrides: Sequence[str], configs: Configs) -> list[tuple[str, ...]]:
-    """The words of every ``adbench run`` that a table is made of.
+    """The words of every ``adbench run`` that ``adbench reproduce`` makes a table of.
 
     Args:
         name: A file of ``configs/table``.
@@ -124,7 +126,7 @@ def runs(name: str, overrides: Sequence[str], configs: Configs) -> list[tuple[st
     chosen = [
         matching.words(spec.wanted(row), overrides)
         for row in _distinct(spec, overrides, matching)
-        if not row.quoted
+        if not row.quoted and not row.apart
     ]
     # A seed of the user's comes later and so takes the place of the table's.
     return [(f"seed={seed}", *words) for words in chosen for seed in spec.seeds]
@@ -156,6 +158,7 @@ def _built(
         costs_only=not any(MEASURES[m].accuracy for m in spec.metrics),
         categories=spec.categories,
     )
+    sources |= _given(spec, sources, overrides, matching)
     if measured:
         spec, sources = _narrowed(spec, sources)
     cells: dict[tuple[str, str, str], Cell] = {}
@@ -175,6 +178,25 @@ def _built(
     return Table(matching.configs.current(GROUP, name), spec, cells, sources, total)
 
 
+def _given(
+    spec: Spec, sources: dict[str, Source], overrides: Sequence[str], matching: Matching
+) -> dict[str, Source]:
+    """Sources of rows without a run, from the maps and scores of tools with their names.
+
+    A row that the overrides change asks for other settings than the tool's.
+    """
+    found: dict[str, Source] = {}
+    for row in spec.rows if (records := of_tools(matching.records)) else ():
+        words = spec.wanted(row).run
+        setting = matching.setting(words)
+        ran = row.label in sources and sources[row.label].found
+        if not ran and (row.quoted or matching.setting((*words, *overrides)) == setting):
+            source = source_of((row.label, *row.given), records, setting, spec.categories)
+            if source.found:
+                found[row.label] = source
+    return found
+
+
 def _chosen(spec: Spec, name: str, overrides: Sequence[str], matching: Matching) -> tuple[str, ...]:
     """The categories of a table, narrowed where the user's words name some of them."""
     if not any(word.startswith("dataset.categories=") for word in overrides):
@@ -192,12 +214,12 @@ def _chosen(spec: Spec, name: str, overrides: Sequence[str], matching: Matching)
 
 
 def _narrowed(spec: Spec, sources: dict[str, Source]) -> tuple[Spec, dict[str, Source]]:
-    """What was measured of a table, beside its quoted rows; all of it where nothing was."""
+    """What was measured of a table, beside the rows that no run fills; all where nothing was."""
     found = {label: source for label, source in sources.items() if source.found}
     if not found:
         return spec, sources
     present = {category for source in found.values() for category in source.found}
-    rows = tuple(row for row in spec.rows if row.quoted or row.label in found)
+    rows = tuple(row for row in spec.rows if row.quoted or row.apart or row.label in found)
     categories = tuple(category for category in spec.categories if category in present)
     return replace(spec, rows=rows, categories=categories), found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adbench.results.records import Record
+from adbench.system.files import expanded
 
 PACKAGE = "package:"
 SUFFIXES = (".pth", ".safetensors")
@@ -62,7 +63,7 @@ def sha256_here(word: str) -> str | None:
     """
     if word.startswith(PACKAGE):
         return _of_package(word.removeprefix(PACKAGE))
-    path = Path(word).expanduser()
+    path = expanded(word)
     return _of_file(path) if path.is_file() else None
 
 

@@ -10,6 +10,8 @@ from adbench.system.settings import digest
 
 SCHEMA = 2
 """Raised when the meaning of a record's fields or of the numbers in them changes."""
+GIVEN = "given"
+"""The part of an identity that names the tool whose maps and scores were given."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Record:
     memory: dict[str, int | None] = field(default_factory=dict)
     """peak: highest resident memory of the process, where this was measured alone; state: what the
     detector learned."""
+    given: dict[str, Any] = field(default_factory=dict)
+    """What a user says of another tool whose maps and scores were given: milliseconds per image.
+    It was not measured here, and no column of times holds it."""
     work: dict[str, Any] = field(default_factory=dict)
     """Multiply-adds per patch of the distance stage, and the same of rivals timed beside it, where
     the method gives them."""
@@ -83,7 +88,7 @@ class Record:
         labels = self.labels
         dataset = labels.get("dataset", self.identity.get("dataset", {}).get("name", ""))
         rest = (labels[part] for part in ("method", "backbone") if part in labels)
-        return "-".join([*map(_safe, (dataset, self.category, *rest)), self.id])
+        return "-".join([*map(safe_name, (dataset, self.category, *rest)), self.id])
 
 
 def identity_id(identity: dict[str, Any]) -> str:
@@ -110,6 +115,6 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _safe(name: str, length: int = 40) -> str:
+def safe_name(name: str, length: int = 40) -> str:
     """A part of a file name: ASCII letters, digits, dots and underscores, or hyphens inside."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:length].strip("._-") or "unnamed"

@@ -6,6 +6,7 @@ per training image where a threshold was found from folds. Each file is written 
 The id is the hash of the identity: of what was measured, not of what came out.
 """
 
+import glob
 import json
 import logging
 import re
@@ -37,7 +38,9 @@ __all__ = [
     "load_folds",
     "load_pixels",
     "load_scores",
+    "namesakes",
     "present",
+    "remove",
     "require_writable",
     "save",
     "save_contents",
@@ -186,6 +189,24 @@ def is_old(path: Path) -> bool:
 def present(folder: Path) -> bool:
     """Whether a folder holds any record."""
     return any(_NAME.fullmatch(path.stem) for path in folder.glob("*.json"))
+
+
+def namesakes(folder: Path, record: Record) -> list[Record]:
+    """The other records of a folder with the presets and the category of a record."""
+    stem = record.name.removesuffix(record.id)
+    paths = sorted(folder.glob(f"{glob.escape(stem)}*.json"))
+    same = [p for p in paths if re.fullmatch(r"[0-9a-f]{16}", p.stem.removeprefix(stem))]
+    return [other for other in map(load, same) if other.id != record.id]
+
+
+def remove(folder: Path, record: Record) -> None:
+    """Delete a record and the files beside it. Raises AdbenchError where this cannot be done."""
+    for path in _paths(folder, record.id):
+        try:
+            for file in (path, *(path.with_name(path.stem + s) for s in raw.SUFFIXES)):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
 
 def load_all(folder: Path) -> list[Record]:
