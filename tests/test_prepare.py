@@ -92,6 +92,13 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["parts"]
 
 
+def test_what_is_unpacked_to_a_longer_name_at_the_same_time_stays(tmp_path):
+    other = tmp_path / "data/.parts.new.abc.unpacking"
+    other.mkdir(parents=True)
+    run(tmp_path, made(tmp_path / "a.zip", CONTENT))
+    assert other.is_dir()
+
+
 def test_the_sha256_is_compared_and_may_be_given(tmp_path):
     archive = made(tmp_path / "a.zip", CONTENT)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ from adbench.cli.score_words import USAGE
 from adbench.data.geometry import Geometry
 from adbench.data.map_files import read_map
 from adbench.data.mvtec import MVTec
-from adbench.errors import DataError
+from adbench.errors import AdbenchError, DataError
 from adbench.reports.compare import select
 from adbench.reports.remarks import quotes
 from adbench.reports.tables import table
@@ -205,6 +205,32 @@ def test_maps_of_two_kinds_are_chosen_by_their_suffix(tmp_path, score):
     write(tmp_path / "maps" / "bottle", anomaly_maps(), ".tiff", tifffile.imwrite)
     assert "choose the maps by suffix=.npy" in score(tmp_path / "maps")[1]
     assert score(tmp_path / "maps", "suffix=.tiff")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("suffix=npy", r"suffix=npy: maps end in \.npy"),
+        ("suffix=.tif", r"maps/bottle: holds no file that ends in \.tif"),
+        ("covers=crop", "covers=crop: geometry=original crops nothing"),
+    ],
+)
+def test_words_that_would_be_without_effect_are_refused(tmp_path, score, word, message):
+    write_scores(write(tmp_path / "maps" / "bottle", anomaly_maps()) / "scores.csv", range(6))
+    code, told = score(tmp_path / "maps", word)
+    assert code == 2
+    assert re.search(message, told)
+
+
+def test_compare_tells_how_to_choose_among_the_records_of_a_tool(tmp_path, score):
+    write(tmp_path / "maps" / "bottle", anomaly_maps())
+    for more in ([], ["note=other"]):
+        assert score(tmp_path / "maps", *more)[0] == 0
+    found = records.load_all(tmp_path / "runs" / "records")
+    with pytest.raises(AdbenchError, match=r"the note of the tool.*given\.note=TEXT choose one"):
+        select("given=tool", found, CONFIGS)
+    assert set(select("given=tool given.note=other", found, CONFIGS)) == {"bottle"}
+    assert set(select("given=tool given.note=", found, CONFIGS)) == {"bottle"}
 
 
 def test_a_category_without_a_folder_is_named(tmp_path, make_category, score):

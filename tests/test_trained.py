@@ -160,6 +160,13 @@ def test_scores_that_are_no_numbers_are_refused(fitted):
 
 
 @needs_anomalib
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "efficientad"])
+def test_a_system_without_a_layer_is_refused_before_any_image(name):
+    with pytest.raises(AdbenchError, match=r"method\.layers: .*at least 1"):
+        build(CONFIGS.compose([f"method={name}", "method.layers=[]"]).method, "method")
+
+
+@needs_anomalib
 def test_efficientad_refuses_small_images():
     system = build(CONFIGS.compose(["method=efficientad"]).method, "method")
     with pytest.raises(ImpossibleError, match=r"at least 256 x 256.*64 x 64.*geometry=square256"):

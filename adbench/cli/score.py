@@ -60,6 +60,11 @@ def _job(words: Words, configs: Configs) -> tuple[_Job, Path]:
     dataset, geometry = (build(config[part], part) for part in PARTS)
     for part, built in zip(PARTS, (dataset, geometry), strict=True):
         refuse_unread(words.overrides, config[part], built, part)
+    if tool.covers == "crop" and geometry.crop is None:
+        raise AdbenchError(
+            f"score: covers=crop: geometry={_label(config, 'geometry')} crops nothing; name the "
+            "geometry whose crop the maps show, such as geometry=crop224"
+        )
     results = expanded(str(config.results))
     require_writable(results / "records")
     return _Job(

@@ -60,9 +60,11 @@ def find_maps(
         suffix: Of the files to take, where the folder holds several kinds.
 
     Raises:
-        DataError: An image has no map or several, or a file belongs to no image; names and counts
-            them.
+        DataError: An image has no map or several, or a file belongs to no image, which are named
+            and counted; or the suffix is none of a map, or no file has it.
     """
+    if suffix is not None and suffix not in SUFFIXES:
+        raise DataError(f"suffix={suffix}: maps end in {', '.join(SUFFIXES)}")
     wanted = SUFFIXES if suffix is None else (suffix,)
     files = [path for path in files_below(folder) if path.suffix.lower() in wanted]
     kinds = sorted({path.suffix.lower() for path in files})
@@ -71,6 +73,8 @@ def find_maps(
             f"{shown(folder)}: holds files that end in {' and in '.join(kinds)}; choose the maps "
             f"by suffix={kinds[0]}"
         )
+    if not files and suffix is not None:
+        raise DataError(f"{shown(folder)}: holds no file that ends in {shown(suffix)}")
     if not files:
         return None
     endings = _Endings({category: samples})

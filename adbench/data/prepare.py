@@ -84,8 +84,9 @@ def _unpacked(known: Archive, archive: Path, out: Path) -> int:
             f"{shown(out.parent)}: has {free / 2**20:,.0f} MiB free, and the archive alone has "
             f"{size / 2**20:,.0f}; name another place by out=DIR"
         )
-    for left_behind in out.parent.glob(f".{out.name}.*.unpacking"):  # of a process that was killed
-        shutil.rmtree(left_behind, ignore_errors=True)
+    for left_behind in out.parent.glob(".*.unpacking"):
+        if left_behind.name.rsplit(".", 2)[0] == f".{out.name}":  # of a process that was killed
+            shutil.rmtree(left_behind, ignore_errors=True)
     with tempfile.TemporaryDirectory(
         dir=out.parent, prefix=f".{out.name}.", suffix=".unpacking"
     ) as name:

@@ -158,7 +158,7 @@ class SubspaceAD:
         if rank == d:
             most = math.floor(1e6 * float(held[-2] / held[-1])) / 1e6 if d > 1 else 0.0
             raise ImpossibleError(
-                f"method.variance={self.variance:g} keeps all {d} axes, which leave nothing of any "
+                f"method.variance={self.variance} keeps all {d} axes, which leave nothing of any "
                 f"patch; the first {d - 1} hold {most:.6g}: use at most that"
             )
         weights = torch.ones(d, dtype=torch.float64)

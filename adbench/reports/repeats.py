@@ -66,7 +66,7 @@ def by_category(records: Sequence[Record]) -> Found:
                 f"records {one.id} and {record.id} claim the same cell: "
                 f"{record.labels.get('method')} on {record.category}, seed {seed(record)}; they "
                 f"differ in {_differing(one, record)}. Move one of them out of the folder, or set "
-                "results=DIR"
+                f"results=DIR{_narrowing(one, record)}"
             )
         repeats.append(record)
     return found
@@ -80,7 +80,22 @@ def _seeds(value: Any) -> list[int]:
 
 
 def _differing(one: Record, other: Record) -> str:
-    names = {"dataset": "their images", "backbone": "their weights"}
+    names = {"dataset": "their images", "backbone": "their weights", GIVEN: _of_tools(one, other)}
     parts = sorted({*one.identity, *other.identity})
     differing = [p for p in parts if one.identity.get(p) != other.identity.get(p)]
     return " and ".join(names.get(part, f"their {part}") for part in differing)
+
+
+def _of_tools(one: Record, other: Record) -> str:
+    """What differs between two tools whose maps or scores were given."""
+    old, new = (record.identity.get(GIVEN) or {} for record in (one, other))
+    names = {"sha256": "files"}
+    differing = [n for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+    return f"the {', '.join(names.get(n, n) for n in differing)} of the tool"
+
+
+def _narrowing(one: Record, other: Record) -> str:
+    """How a comparison chooses one of two records of a tool."""
+    if GIVEN not in one.identity or GIVEN not in other.identity:
+        return ""
+    return f"; in compare, geometry=NAME, {GIVEN}.version=V and {GIVEN}.note=TEXT choose one"

@@ -28,7 +28,7 @@ class CFA:
 
     at_once: ClassVar[int] = 4
 
-    layers: list[int]
+    layers: Annotated[list[int], Field(min_length=1)]
     """Pyramid levels that are pooled and joined, finest first; 1, 2, 3 in the paper."""
     epochs: Annotated[int, Field(ge=1)] = 30
     """Passes over the normal images; all of them are made."""

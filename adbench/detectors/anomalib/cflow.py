@@ -27,7 +27,7 @@ class CFlow:
 
     at_once: ClassVar[int] = 16
 
-    layers: list[int]
+    layers: Annotated[list[int], Field(min_length=1)]
     """Pyramid levels with a flow each, finest first; 2, 3, 4 in anomalib."""
     epochs: Annotated[int, Field(ge=1)] = 50
     """Passes over the normal images; all of them are made."""

@@ -27,7 +27,7 @@ class AnomalibPaDiM:
 
     at_once: ClassVar[int] = 16
 
-    layers: list[int]
+    layers: Annotated[list[int], Field(min_length=1)]
     """Pyramid levels that are joined, finest first; 1, 2, 3 in the paper."""
     dims: Annotated[int, Field(ge=1)] | None = None
     """Channels that are kept; null: the share that the paper keeps of WideResNet50's."""

@@ -25,7 +25,7 @@ class AnomalibPatchCore:
 
     at_once: ClassVar[int] = 16
 
-    layers: list[int]
+    layers: Annotated[list[int], Field(min_length=1)]
     """Pyramid levels that are pooled and joined, finest first; 2, 3 in the paper."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the patches that the coreset keeps."""

@@ -32,7 +32,7 @@ class STFPM:
 
     at_once: ClassVar[int] = 16
 
-    layers: list[int]
+    layers: Annotated[list[int], Field(min_length=1)]
     """Pyramid levels that are matched, finest first; 1, 2, 3 in the paper."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Passes over the normal images; all of them are made."""
