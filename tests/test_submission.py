@@ -46,7 +46,7 @@ def test_maps_are_16_bit_floats_in_the_pixels_of_the_image():
     assert known[277] == 1  # sample a pixel
     read = tifffile.imread(io.BytesIO(tiff))
     assert read.dtype == np.float16
-    np.testing.assert_array_equal(read, heat.astype(np.float16))
+    np.testing.assert_array_equal(read * 16, heat.astype(np.float16))  # 12 is 0.75 * 16
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(png))), 255 * (heat > 12))
 
 
@@ -55,9 +55,16 @@ def test_pixels_that_were_not_seen_are_the_least_suspicious():
     heat[1:3, 1:3] = [[2, 3], [4, 5]]
     tiff, png = submission_files(PRIVATE, heat, level=3.5).values()
     read = tifffile.imread(io.BytesIO(tiff))
-    assert read.min() == 2
-    assert (read == 2).sum() == 13
+    assert read.min() == 2 / 4
+    assert (read == 2 / 4).sum() == 13
     assert np.count_nonzero(np.array(Image.open(io.BytesIO(png)))) == 2
+
+
+@pytest.mark.parametrize("power", [-40, 0, 40])
+def test_small_and_large_scores_keep_their_digits(power):
+    heat = np.linspace(1, 2, 64, dtype=np.float32).reshape(8, 8)
+    tiff, _ = submission_files(PRIVATE, heat * 2.0**power, level=1.5 * 2.0**power).values()
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(tiff)) * 2, heat.astype(np.float16))
 
 
 def test_other_images_and_maps_that_do_not_fit_are_refused():
@@ -67,8 +74,10 @@ def test_other_images_and_maps_that_do_not_fit_are_refused():
             AdbenchError, match="takes images of CATEGORY/test_private and CATEGORY"
         ):
             submission_files(Path(place), heat, None)
-    with pytest.raises(AdbenchError, match=r"its map reaches 7e\+04, and .* end at 65504"):
+    with pytest.raises(AdbenchError, match=r"of its map is 7e\+04, and .* hold 6.1e-05 to 65504"):
         submission_files(PRIVATE, heat * 70000, None)
+    with pytest.raises(AdbenchError, match="fit the detector with a threshold"):
+        submission_files(PRIVATE, heat * 1e-6, None)
 
 
 def test_predict_writes_the_folder(tmp_path, monkeypatch, capsys):

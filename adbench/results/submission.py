@@ -5,6 +5,7 @@ A folder holds ``anomaly_images/CATEGORY/PART/NAME.tiff`` with maps of 16-bit fl
 """
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from adbench.errors import AdbenchError
 PARTS = ("test_private", "test_private_mixed")
 """The test sets whose ground truth the server alone has."""
 _LARGEST = float(np.finfo(np.float16).max)
+_SMALLEST = float(np.finfo(np.float16).smallest_normal)
+"""Below it, 16-bit floats lose digits."""
 
 
 def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[Path, bytes]:
@@ -26,6 +29,8 @@ def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[
         heat: (h, w) float32, its anomaly map in its own pixels; NaN where the detector did not
             look, which becomes the lowest value of the map.
         level: The threshold of pixels; None where there is none, and then there is no decision.
+            Maps are multiplied by the power of two that brings it to 0.5 to 1, which is the same
+            for all images and changes no order, so that 16-bit floats hold small scores too.
 
     Raises:
         AdbenchError: The image lies elsewhere, or 16-bit floats do not hold the map.
@@ -36,11 +41,14 @@ def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[
             f"{shown(path)}: a submission takes images of CATEGORY/{' and CATEGORY/'.join(PARTS)} "
             f"of MVTec AD 2, and this one lies in {shown(part)}"
         )
-    filled = np.where(np.isnan(heat), np.nanmin(heat), heat)
-    if (largest := float(np.abs(filled).max())) > _LARGEST:
+    scale = 2.0 ** -math.frexp(level)[1] if level else 1.0
+    filled = scale * np.where(np.isnan(heat), np.nanmin(heat), heat).astype(np.float64)
+    largest = float(np.abs(filled).max())
+    if largest > _LARGEST or 0 < largest < _SMALLEST:
         raise AdbenchError(
-            f"{shown(path)}: its map reaches {largest:.3g}, and the server's 16-bit floats end at "
-            f"{_LARGEST:.0f}; use a method with smaller scores"
+            f"{shown(path)}: the largest value of its map is {largest / scale:.3g}, and the "
+            f"server's 16-bit floats hold {_SMALLEST:.2g} to {_LARGEST:.0f}; fit the detector with "
+            "a threshold, by which maps are scaled, or use another method"
         )
     place = Path(category, part, path.stem)
     found = {Path("anomaly_images") / place.with_name(f"{path.stem}.tiff"): _tiff(filled)}
