@@ -1,12 +1,12 @@
 """Datasets of category folders, as MVTec AD set the example: which are there, read and checked."""
 
 import logging
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from adbench.data.broken import Broken, without_broken
 from adbench.data.geometry import Geometry
@@ -16,6 +16,7 @@ from adbench.data.samples import Split
 from adbench.data.survey import survey
 from adbench.errors import DataError
 from adbench.system.files import expanded
+from adbench.system.settings import STRICT
 
 log = logging.getLogger(__name__)
 
@@ -25,40 +26,52 @@ Categories = Annotated[list[str], Field(min_length=1)] | str
 """``all`` that are there in the dataset's order, one name, or a list."""
 
 
-@dataclass(frozen=True)
+@dataclass(config=STRICT)
 class CategoryFolders:
-    """What is common to the settings classes of such datasets."""
+    """Settings that all of these datasets have, and what is read by them."""
 
-    title: str
+    title: ClassVar[str]
     """The dataset's name in messages."""
-    root: str
-    """The folder of the category folders, as the user gave it."""
-    categories: Categories
-    broken: Broken
-    layout: Layout
-    names_known: tuple[str, ...]
+    known: ClassVar[tuple[str, ...]]
     """Its categories, in order."""
-    published: dict[str, Counts]
-    """The images of each category under ``layout``; empty where they are not published."""
-    source: str
+    source: ClassVar[str]
     """Where the dataset comes from, and under which licence."""
+
+    root: str
+    """The folder that holds the category folders."""
+    categories: Categories = "all"
+    """``all`` that are there in the dataset's order, one name, or a list. Other folders of the same
+    layout may be named too."""
+    broken: Broken = "refuse"
+    """What is done about training images that cannot be read. refuse: the category fails; skip:
+    they are left out, which the record notes."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where images and masks lie below a category."""
+        return Layout()
+
+    @property
+    def published(self) -> dict[str, Counts]:
+        """The images of each category under ``layout``; empty where they are not published."""
+        return {}
 
     def names(self) -> list[str]:
         """The chosen categories.
 
         Raises:
-            DataError: The root is missing or has no folder of such a name.
+            DataError: The root or one of them is missing.
         """
-        root = existing(self.root, self.names_known, self.source)
+        root = existing(self.root, self.known, self.source)
         present = [p.name for p in visible(root) if p.is_dir()]
         if self.categories != "all":
             named = [self.categories] if isinstance(self.categories, str) else self.categories
             chosen = list(dict.fromkeys(named))
             for category in chosen:
                 if category not in present:
-                    raise DataError(unknown(category, root, present, self.names_known))
+                    raise DataError(unknown(category, root, present, self.known))
             return chosen
-        chosen = [category for category in self.names_known if category in present]
+        chosen = [category for category in self.known if category in present]
         if not chosen:
             raise DataError(self._nothing(root, present))
         if others := sorted(set(present) - set(chosen)):
@@ -81,7 +94,7 @@ class CategoryFolders:
     def check(self, geometry: Geometry) -> list[dict[str, Any]]:
         """One row per category, see ``survey``."""
         names = self.names()  # refuses a missing root first
-        root = existing(self.root, self.names_known, self.source)
+        root = existing(self.root, self.known, self.source)
         return [
             survey(
                 category,
@@ -94,7 +107,7 @@ class CategoryFolders:
         ]
 
     def _read(self, category: str) -> Split:
-        root = existing(self.root, self.names_known, self.source)
+        root = existing(self.root, self.known, self.source)
         split = self.layout.read(root, category)
         train, skipped = without_broken(split.train, self.broken)
         return Split(train, split.test, skipped)
@@ -107,7 +120,7 @@ class CategoryFolders:
             )
         return (
             f"dataset.root: {root} holds no category of {self.title} "
-            f"({', '.join(self.names_known)}); it holds "
+            f"({', '.join(self.known)}); it holds "
             f"{some(present, most=20) or 'no folders'}. Name folders of the same layout with "
             "dataset.categories=[NAME]"
         )

@@ -31,7 +31,7 @@ def folder_of(folder: Path, category: str, alone: bool) -> Path:
     Args:
         folder: What the user named.
         category: The category's name.
-        alone: Whether it is the only one that was asked for, so that its files may lie in
+        alone: Whether no other category is chosen, so that its files may lie in
             ``folder`` itself.
 
     Raises:

@@ -1,15 +1,11 @@
 """MPDD, painted metal parts (Jezek et al., ICUMT 2021), in the layout of MVTec AD."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from adbench.data.archive import Archive
-from adbench.data.broken import Broken
-from adbench.data.category_folders import Categories, CategoryFolders
-from adbench.data.geometry import Geometry
-from adbench.data.layout import Layout
-from adbench.data.samples import Split
+from adbench.data.category_folders import CategoryFolders, Counts
 from adbench.system.settings import STRICT
 
 PUBLISHED = {
@@ -28,34 +24,16 @@ SOURCE = (
 
 
 @dataclass(config=STRICT)
-class MPDD:
+class MPDD(CategoryFolders):
     """Six metal parts under several lights and poses."""
 
+    title: ClassVar[str] = "MPDD"
+    known: ClassVar[tuple[str, ...]] = tuple(PUBLISHED)
+    source: ClassVar[str] = SOURCE
     name: ClassVar[str] = "mpdd"
     archive: ClassVar[Archive] = Archive(SOURCE, "*/train/good")
 
-    root: str
-    """The folder that holds the category folders."""
-    categories: Categories = "all"
-    """``all`` that are there, one name, or a list."""
-    broken: Broken = "refuse"
-    """What is done about training images that cannot be read. refuse: the category fails; skip:
-    they are left out, which the record notes."""
-
-    def names(self) -> list[str]:
-        """The chosen categories. Raises DataError where the root or one of them is missing."""
-        return self._folders().names()
-
-    def load(self, category: str) -> Split:
-        """The images of one category, see ``CategoryFolders.load``."""
-        return self._folders().load(category)
-
-    def check(self, geometry: Geometry) -> list[dict[str, Any]]:
-        """One row per category, see ``survey``."""
-        return self._folders().check(geometry)
-
-    def _folders(self) -> CategoryFolders:
-        return CategoryFolders(
-            *("MPDD", self.root, self.categories, self.broken),
-            *(Layout(), tuple(PUBLISHED), PUBLISHED, SOURCE),
-        )
+    @property
+    def published(self) -> dict[str, Counts]:
+        """Of the paper."""
+        return PUBLISHED

@@ -4,17 +4,14 @@ An image has several masks, of which the union is its ground truth. The dataset'
 in which a part of a logical defect is enough, is not computed.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from adbench.data.archive import Archive
-from adbench.data.broken import Broken
-from adbench.data.category_folders import Categories, CategoryFolders, Counts
-from adbench.data.geometry import Geometry
+from adbench.data.category_folders import CategoryFolders, Counts
 from adbench.data.layout import Layout
-from adbench.data.samples import Split
 from adbench.system.settings import STRICT
 
 PUBLISHED = {
@@ -36,9 +33,12 @@ Kind = Literal["logical", "structural"]
 
 
 @dataclass(config=STRICT)
-class MVTecLOCO:
+class MVTecLOCO(CategoryFolders):
     """Five scenes of several objects; the kinds of defects can be measured apart."""
 
+    title: ClassVar[str] = "MVTec LOCO AD"
+    known: ClassVar[tuple[str, ...]] = tuple(PUBLISHED)
+    source: ClassVar[str] = SOURCE
     name: ClassVar[str] = "mvtec_loco"
     archive: ClassVar[Archive] = Archive(
         SOURCE,
@@ -46,44 +46,27 @@ class MVTecLOCO:
         "9e7c84dba550fd2e59d8e9e231c929c45ba737b6b6a6d3814100f54d63aae687",
     )
 
-    root: str
-    """The folder that holds the category folders."""
-    categories: Categories = "all"
-    """``all`` that are there, one name, or a list."""
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("logical", "structural")
     """The kinds of defects that are tested, beside all normal test images."""
     validation: Literal["leave", "train"] = "leave"
     """What is done with the normal images of ``validation/good``. leave: they are not used; train:
     they are learned from as those of ``train/good`` are, and so serve the threshold too."""
-    broken: Broken = "refuse"
-    """What is done about training images that cannot be read. refuse: the category fails; skip:
-    they are left out, which the record notes."""
 
-    def names(self) -> list[str]:
-        """The chosen categories. Raises DataError where the root or one of them is missing."""
-        return self._folders().names()
-
-    def load(self, category: str) -> Split:
-        """The images of one category, see ``CategoryFolders.load``."""
-        return self._folders().load(category)
-
-    def check(self, geometry: Geometry) -> list[dict[str, Any]]:
-        """One row per category, see ``survey``."""
-        return self._folders().check(geometry)
-
-    def _folders(self) -> CategoryFolders:
+    @property
+    def layout(self) -> Layout:
+        """The chosen kinds of defects; a folder of masks for each image."""
         learned = ("validation/good",) if self.validation == "train" else ()
-        layout = Layout(
+        return Layout(
             train=("train/good", *learned),
             kinds=tuple(f"{kind}_anomalies" for kind in self.kinds),
             folder_of_masks=True,
             others=("validation",),
         )
-        published = {category: self._counts(*counts) for category, counts in PUBLISHED.items()}
-        return CategoryFolders(
-            *("MVTec LOCO AD", self.root, self.categories, self.broken),
-            *(layout, tuple(PUBLISHED), published, SOURCE),
-        )
+
+    @property
+    def published(self) -> dict[str, Counts]:
+        """Of the archive, under these settings."""
+        return {category: self._counts(*counts) for category, counts in PUBLISHED.items()}
 
     def _counts(
         self, train: int, validation: int, good: int, logical: int, structural: int
