@@ -1,0 +1,1 @@
+"""The page: one self-contained HTML file of results, for people who look before they read."""
