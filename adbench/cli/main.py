@@ -45,6 +45,8 @@ COMMANDS = {
     "plot": "speed against accuracy, ROC and PR curves of settings, or the curves of a sweep: "
     "plot 'method=padim' 'method=crd' ... [results=DIR], plot sweep=DIR, "
     "plot --x method.ratio [key=value ...]",
+    "report": "one HTML file to look at, mail and keep, of all records and pictures: "
+    "report [results=DIR] [out=report.html] [pictures=N] [picture_size=PX] [limit=MB]",
     "data": "look at a dataset, or unpack its archive: data check [dataset=... dataset.root=...], "
     "data prepare NAME ARCHIVE [out=DIR] [sha256=HEX]",
     "migrate": "carry the records of an earlier version over: migrate [results=DIR]",
@@ -190,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     of["table"].add_argument("table")
     of["compare"].add_argument("words", nargs="+", metavar="SETTING")
     of["plot"].add_argument("words", nargs="*", metavar="SETTING")
+    of["report"].add_argument("words", nargs="*", metavar="key=value")
     about = {
         "--x": "a setting for the axis, such as method.ratio; words are then key=value",
         "--per": "a setting, or category, with a panel for each of its values",

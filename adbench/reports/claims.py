@@ -113,7 +113,7 @@ def to_markdown(findings: Sequence[Finding]) -> str:
     counts = [(verdict, sum(f.verdict == verdict for f in findings)) for verdict in SIGNS]
     total = ", ".join(f"{SIGNS[verdict]} {n} {verdict}" for verdict, n in counts if n)
     rows = [
-        [f"{SIGNS[f.verdict]} {f.verdict}", f.claim.text, _printed(f.claim), f.effect or "-"]
+        [f"{SIGNS[f.verdict]} {f.verdict}", f.claim.text, printed(f.claim), f.effect or "-"]
         for f in findings
     ]
     head = ["verdict", "claim", "printed, a against b", "measured"]
@@ -128,7 +128,8 @@ def to_markdown(findings: Sequence[Finding]) -> str:
     return "\n\n".join(text) + "\n"
 
 
-def _printed(claim: Claim) -> str:
+def printed(claim: Claim) -> str:
+    """The printed values of the two sides, and what they are values of."""
     title = MEASURES[claim.test.metric].title
     if claim.test.expect == "ratio":
         title = f"relative {title.replace(', s/image', ' time').replace(', MB', '')}"

@@ -95,8 +95,13 @@ def settings_of(record: Record) -> dict[str, str]:
     found = dict(record.labels)
     for part, content in settings_shared(record).items():
         own = content.get("settings", content) if isinstance(content, dict) else {}
-        found |= {".".join([part, *keys]): _text(value) for keys, value in _leaves(own)}
+        found |= texts_of(part, own)
     return found
+
+
+def texts_of(part: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a part by name, such as ``method.ratio``, as one types them; no seeds."""
+    return {".".join([part, *keys]): _text(value) for keys, value in _leaves(settings)}
 
 
 def axis_of(points: Sequence[Point], chosen: str | None) -> str:

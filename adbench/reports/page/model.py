@@ -12,11 +12,11 @@ from markupsafe import Markup
 Kind = Literal["within", "outside", "inconclusive", "none"]
 """How a verdict is coloured; its words and its symbol say the same."""
 
-SYMBOLS: dict[Kind, str] = {"within": "✓", "outside": "✗", "inconclusive": "≈", "none": "–"}
-"""The symbol of a verdict; it always stands beside words."""
-
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 """Stands where there is no number."""
+
+SYMBOLS: dict[Kind, str] = {"within": "✓", "outside": "✗", "inconclusive": "≈", "none": NOTHING}
+"""The symbol of a verdict; it always stands beside words."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,29 @@ class Chart:
     title: str
     caption: str
     svg: Markup
+    """``div.panels`` with an ``svg`` for each panel, and ``ul.key``; see ``svg.drawing``."""
     table: tuple[list[str], list[list[str]]]
     """The head and the rows of what is drawn, for those who do not see it."""
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DefectLine:
+    """A defect type, and how often it is missed."""
+
+    dataset: str
+    category: str
+    defect: str
+    images: int
+    """Test images with this defect."""
+    settings: int
+    """Settings that were measured on them."""
+    missed: float
+    """Share of the images that a setting misses, in [0, 1]: the mean over the settings."""
+    least: float
+    """The share that the best setting misses."""
+    least_by: str
+    """That setting; of several, one and how many more."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +170,7 @@ class Picture:
     """As in the dataset."""
     defect: str
     verdict: str
-    """``missed``, ``false alarm``, ``found`` or ``passed``; the truth alone without a threshold."""
+    """The title of ``adbench.results.judged``, such as ``missed defect``."""
     wrong: bool
     score: str
     threshold: str
@@ -202,11 +222,15 @@ class Page:
     """How many pictures of how many are shown, and how to have more."""
     tables: list[PublishedTable]
     tables_left: str
-    """One sentence that names the tables of which nothing was measured; may be empty."""
+    """Which tables are not shown, and why; may be empty."""
     claims: list[ClaimLine]
     board: Board
     speed: Chart | None
     sweeps: list[Chart]
     curves: list[Chart]
+    defects: list[DefectLine]
+    """The defect type that is missed most first."""
+    defects_note: str
+    """By which threshold; empty where there are no lines."""
     gallery: list[GalleryGroup]
     records: list[RecordView]

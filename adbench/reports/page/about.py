@@ -1,0 +1,128 @@
+"""What was measured and on what, in words."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from adbench.reports.page.model import PublishedTable
+from adbench.reports.page.subjects import Subject, usual
+from adbench.results.notes import random_weights
+from adbench.results.records import Record
+
+MANY = 5
+"""So many categories are listed with their images; of more, the sums are said."""
+
+
+def about(settings: Sequence[Subject], tables: Sequence[PublishedTable]) -> list[str]:
+    """Paragraphs: what was measured, on which images and machine, what of it reproduces, names.
+
+    Args:
+        settings: Of ``subjects``.
+        tables: Those of ``published``.
+    """
+    records = [r for s in settings for found in s.found.values() for r in found]
+    paragraphs = [
+        f"{_counted(len({s.key for s in settings}), 'setting')} of "
+        f"{_counted(len({s.method for s in settings}), 'method')} "
+        f"through {_counted(len({s.backbone for s in settings}), 'backbone')} gave "
+        f"{_counted(len(records), 'record')}. {' '.join(_images(records))} {_machines(records)}",
+        "Accuracies are exact over every threshold, times 100. Intervals of 95% are for the draw "
+        "of test images: another set of as many images would have given another number. A "
+        "difference inside that noise is not a rank, so that the leaderboard marks the best number "
+        "and every one that the same images cannot tell from it.",
+        _reproduced(tables),
+        _names(settings, records),
+        _random(records),
+    ]
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _images(records: Sequence[Record]) -> list[str]:
+    """A sentence for each dataset."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for record in records:
+        dataset = record.labels.get("dataset", str(record.identity["dataset"]["name"]))
+        found.setdefault(dataset, {})[record.category] = record.counts
+    sentences = []
+    for dataset, categories in found.items():
+        if len(categories) <= MANY:
+            each = "; ".join(f"{name}: {_said(counts)}" for name, counts in categories.items())
+        else:
+            sums = {
+                what: sum(counts[what] for counts in categories.values())
+                for what in ("train", "test", "anomalous")
+            }
+            each = f"{', '.join(categories)}: {_said(sums)} together"
+        sentences.append(f"The images are those of {dataset} ({each}).")
+    return sentences
+
+
+def _said(counts: dict[str, int]) -> str:
+    return (
+        f"{counts['train']} normal images to learn from and {counts['test']} to test, "
+        f"{counts['anomalous']} of them with a defect"
+    )
+
+
+def _machines(records: Sequence[Record]) -> str:
+    """Where and when the records were made."""
+    places = Counter(
+        f"{r.environment.get('processor', 'an unknown processor')} "
+        f"({r.environment.get('device', 'cpu')}, {r.environment.get('threads', '?')} threads)"
+        for r in records
+    )
+    dates = sorted(record.date[:10] for record in records if record.date)
+    when = ""
+    if dates:
+        when = f" on {dates[0]}" if dates[0] == dates[-1] else f" from {dates[0]} to {dates[-1]}"
+    several = "" if len(places) == 1 else " Times of different machines do not compare."
+    return f"They were measured on {', '.join(places)}{when}.{several}"
+
+
+def _reproduced(tables: Sequence[PublishedTable]) -> str:
+    """How many printed numbers are reproduced."""
+    counts = Counter(line.kind for table in tables for line in table.lines)
+    total = sum(counts.values())
+    if not total:
+        return ""
+    words = [
+        f"{counts['within']} are reproduced within their band",
+        f"{counts['outside']} are not",
+        f"{counts['inconclusive']} cannot be decided with so few images",
+        f"{counts['none']} cannot be compared, because they were measured with another backbone or "
+        "other images, or are times and sizes of another machine and other code",
+    ]
+    kinds = ("within", "outside", "inconclusive", "none")
+    shown = [text for kind, text in zip(kinds, words, strict=True) if counts[kind]]
+    return (
+        f"Of {_counted(total, 'printed number')} with a measured one beside them, "
+        f"{'; '.join(shown)}. The reason stands at each table."
+    )
+
+
+def _names(settings: Sequence[Subject], records: Sequence[Record]) -> str:
+    """What names of settings leave out."""
+    if len({s.key for s in settings}) < 2:
+        return ""
+    left = usual(records)
+    rest = ""
+    if left:
+        presets = " and ".join(f"{part} {value}" for part, value in left.items())
+        rest = f" Where a name has no other, the setting has {presets}."
+    return (
+        "A setting is named by its method and by what tells it apart from the others."
+        f"{rest} Every setting in full stands at its records."
+    )
+
+
+def _random(records: Sequence[Record]) -> str:
+    count = sum(map(random_weights, records))
+    if not count:
+        return ""
+    return (
+        f"{_counted(count, 'record')} were made with random weights, for times and sizes alone; "
+        "their accuracies say nothing and are not shown."
+    )

@@ -1,0 +1,150 @@
+"""The leaderboard: every setting on every category, and its means over the categories."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adbench.evaluation.metrics import METRICS
+from adbench.reports.cells import MEAN, Cell
+from adbench.reports.marks import averaged
+from adbench.reports.measures import MEASURES
+from adbench.reports.page.model import NOTHING, Board, BoardCell, BoardRow, Column
+from adbench.reports.page.rank import Entry, Rank, ranks
+from adbench.reports.page.subjects import Subject
+from adbench.results.notes import RANDOM, random_weights
+
+_ABOUT = {metric.name: metric.about for metric in METRICS}
+_ACCURACIES = ("image_auroc", "pixel_auroc", "aupro")
+COLUMNS = [
+    *(
+        Column(name, MEASURES[name].title.removesuffix(", %"), "%", 1, True, _ABOUT[name])
+        for name in _ACCURACIES
+    ),
+    Column(
+        "inference_time_s",
+        "time",
+        "ms",
+        1,
+        False,
+        "median milliseconds for one image at a time: preprocess, backbone and method",
+    ),
+    Column("state_mb", "memory", "MB", 1, False, "what the detector learned, as a file holds it"),
+]
+_SCALES = {"inference_time_s": 1000.0}
+"""From the unit of a measure to that of the column."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row before its numbers are ranked."""
+
+    subject: Subject
+    category: str
+    members: tuple[str, ...]
+    cells: dict[str, Cell]
+
+
+def board(settings: Sequence[Subject], folder: Path) -> Board:
+    """The leaderboard of settings.
+
+    A mean is there for a setting that has every category which most settings of its dataset have.
+
+    Args:
+        settings: Of ``subjects``.
+        folder: Where the records lie with their raw scores.
+    """
+    lines = [line for subject in settings for line in _lines(subject, shared(settings))]
+    ranked: dict[tuple[int, str], Rank] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, line in enumerate(lines):
+        groups.setdefault((line.subject.dataset, line.category), []).append(number)
+    for numbers in groups.values():
+        for column in COLUMNS:
+            entries = [Entry(lines[n].subject, lines[n].cells[column.name]) for n in numbers]
+            found = ranks(entries, column.name, folder)
+            ranked |= {(n, column.name): r for n, r in zip(numbers, found, strict=True)}
+    rows = [
+        _row(line, {column.name: ranked[number, column.name] for column in COLUMNS})
+        for number, line in enumerate(lines)
+    ]
+    return Board(
+        COLUMNS,
+        rows,
+        sorted({row.dataset for row in rows}),
+        sorted({row.category for row in rows} - {MEAN}),
+        sorted({row.method for row in rows}),
+        sorted({row.backbone for row in rows} - {""}),
+    )
+
+
+def shared(settings: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
+    """Dataset -> the categories that its means are over: those that the most settings have.
+
+    Of several such choices it is the one with more categories.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for dataset in {subject.dataset for subject in settings}:
+        own = [frozenset(s.found) for s in settings if s.dataset == dataset]
+        counts = Counter({c: sum(c <= other for other in own) for c in set(own)})
+        best = max(counts, key=lambda c: (counts[c] * len(c), len(c), sorted(c)))
+        found[dataset] = tuple(sorted(best))
+    return found
+
+
+def _lines(subject: Subject, means: dict[str, tuple[str, ...]]) -> list[_Line]:
+    """The mean first, where the setting has its categories, then each category."""
+    over = means[subject.dataset]
+    scopes = [(category, (category,)) for category in subject.found]
+    if len(over) > 1 and set(over) <= set(subject.found):
+        scopes.insert(0, (MEAN, over))
+    return [
+        _Line(
+            subject,
+            category,
+            members,
+            {c.name: averaged(subject.name, c.name, subject.found, members) for c in COLUMNS},
+        )
+        for category, members in scopes
+    ]
+
+
+def _row(line: _Line, ranked: dict[str, Rank]) -> BoardRow:
+    subject = line.subject
+    single = subject.found[line.members[0]] if line.category != MEAN else []
+    return BoardRow(
+        setting=subject.name,
+        setting_key=subject.key,
+        dataset=subject.dataset,
+        category=line.category,
+        method=subject.method,
+        backbone=subject.backbone,
+        anchor=single[0].id if single else "",
+        cells={c.name: _cell(line, c, ranked[c.name]) for c in COLUMNS},
+    )
+
+
+def _cell(line: _Line, column: Column, rank: Rank) -> BoardCell:
+    cell, scale = line.cells[column.name], _SCALES.get(column.name, 1.0)
+    if cell.measured is None or (line.category == MEAN and cell.members != line.members):
+        return BoardCell(NOTHING, None, None, None, False, False, _why(line, cell))
+    value = scale * cell.measured.mean
+    low, high = cell.interval if cell.interval is not None else (None, None)
+    reasons = [rank.reason]
+    if line.category == MEAN:
+        reasons.insert(0, f"mean of {', '.join(line.members)}")
+    if cell.measured.n > 1:
+        reasons.insert(0, f"mean of {cell.measured.n} seeds")
+    text = f"{value:.{column.digits}f}"
+    reason = "; ".join(filter(None, reasons))
+    return BoardCell(text, value, low, high, rank.best, rank.within, reason)
+
+
+def _why(line: _Line, cell: Cell) -> str:
+    """Why a number is missing."""
+    records = [r for category in line.members for r in line.subject.found[category]]
+    if cell.metric in _ACCURACIES and all(map(random_weights, records)):
+        return RANDOM.removeprefix("* ")
+    if cell.measured is not None:
+        return f"measured on {', '.join(cell.members)} alone"
+    return cell.reason

@@ -1,0 +1,107 @@
+"""ROC and precision-recall curves of the image scores, per category."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from adbench.evaluation.curves import pr_curve, roc_curve
+from adbench.reports.page.model import NOTHING, Chart
+from adbench.reports.page.subjects import Subject
+from adbench.reports.page.svg import LOOKS, Axis, Mark, Panel, Series, drawing
+from adbench.results import raw
+from adbench.results.notes import random_weights
+from adbench.results.records import Record, RecordError, load_scores
+
+SHARE = Axis("false positive rate", (0.0, 1.0), ends=(0.0, 1.0))
+FOUND = Axis("true positive rate", (0.0, 1.0), ends=(0.0, 1.0))
+RECALL = Axis("recall", (0.0, 1.0), ends=(0.0, 1.0))
+PRECISION = Axis("precision", (0.0, 1.0), ends=(0.0, 1.0))
+
+
+def curves(settings: Sequence[Subject], folder: Path) -> list[Chart]:
+    """ROC and precision-recall curves of the image scores, a chart per category.
+
+    Of each method the setting with the highest image AUROC is drawn, and of its seeds the first.
+
+    Args:
+        settings: Of ``subjects``.
+        folder: Where the records lie with their raw scores.
+    """
+    found = []
+    for dataset in sorted({s.dataset for s in settings}):
+        own = [s for s in settings if s.dataset == dataset]
+        for category in sorted({c for s in own for c in s.found}):
+            best = _best_of_each(own, category)
+            chart = _curves(f"curves-{len(found)}", dataset, category, best, folder)
+            found += [chart] if chart else []
+    return found
+
+
+def _best_of_each(settings: Sequence[Subject], category: str) -> list[tuple[Subject, Record]]:
+    """The best setting of each method on a category, the highest image AUROC first."""
+    best: dict[str, tuple[float, Subject, Record]] = {}
+    for subject in settings:
+        for record in subject.found.get(category, [])[:1]:
+            value = record.metrics.get("image_auroc")
+            if value is None or random_weights(record):
+                continue
+            if subject.method not in best or value > best[subject.method][0]:
+                best[subject.method] = value, subject, record
+    ranked = sorted(best.values(), key=lambda one: (-one[0], one[1].name))
+    return [(subject, record) for _, subject, record in ranked]
+
+
+def _curves(
+    name: str,
+    dataset: str,
+    category: str,
+    best: Sequence[tuple[Subject, Record]],
+    folder: Path,
+) -> Chart | None:
+    chance = Series(0, [Mark(0.0, 0.0), Mark(1.0, 1.0)], marked=False, front=True)
+    roc, pr, rows, key, notes = [chance], list[Series](), list[list[str]](), [], []
+    for subject, record in best[:LOOKS]:
+        try:
+            scores = raw.arrays(load_scores(folder, record))
+        except RecordError as error:
+            notes.append(f"{subject.name} is left out: {error}.")
+            continue
+        look = len(key)
+        false, true = roc_curve(*scores)
+        recall, precision = pr_curve(*scores)
+        roc.append(_curve(look, false.tolist(), true.tolist()))
+        pr.append(_curve(look, *_steps(recall.tolist(), precision.tolist())))
+        key.append((look, f"{subject.name}: {_percent(record, 'image_auroc')}"))
+        rows.append([subject.name, *(_percent(record, m) for m in ("image_auroc", "image_ap"))])
+    if not key:
+        return None
+    if left := [subject.name for subject, _ in best[LOOKS:]]:
+        notes.append(f"Left out, with lower AUROC than those drawn: {', '.join(left)}.")
+    caption = (
+        f"Image scores of {category} ({dataset}): each point of a curve is a threshold. Of each "
+        "method the setting with the highest image AUROC is drawn, and of several seeds the first."
+    )
+    panels = [Panel("ROC", SHARE, FOUND, roc), Panel("precision and recall", RECALL, PRECISION, pr)]
+    svg = drawing(name, caption, panels, key)
+    head = ["setting", "image AUROC, % (95% interval)", "image AP, %"]
+    return Chart(name, f"{category} ({dataset})", caption, svg, (head, rows), notes)
+
+
+def _curve(look: int, x: Sequence[float], y: Sequence[float]) -> Series:
+    return Series(look, [Mark(a, b) for a, b in zip(x, y, strict=True)], marked=False)
+
+
+def _steps(recall: list[float], precision: list[float]) -> tuple[list[float], list[float]]:
+    """Between two thresholds the precision is that of the higher recall, as in the AP."""
+    x = [value for pair in itertools.pairwise(recall) for value in pair]
+    y = [value for after in precision[1:] for value in (after, after)]
+    return x, y
+
+
+def _percent(record: Record, metric: str) -> str:
+    value, interval = record.metrics.get(metric), record.intervals.get(metric)
+    if value is None:
+        return NOTHING
+    low, high = interval or (None, None)
+    ends = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{100 * value:.1f}{ends}"

@@ -1,0 +1,124 @@
+"""The settings that a page shows: records that differ in seed and category alone, with names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adbench.reports.repeats import Found, by_category, setting_key
+from adbench.reports.swept import settings_of
+from adbench.results.records import Record
+
+PRESETS = ("method", "backbone", "geometry")
+"""What names a setting, in this order; the dataset has a column of its own."""
+USUAL = 2 / 3
+"""A value that this share of the settings has is not said, where a name can do without it."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A setting on a dataset."""
+
+    key: str
+    """The same on every dataset."""
+    name: str
+    """Short, and unlike that of any other setting."""
+    dataset: str
+    method: str
+    backbone: str
+    found: Found
+
+
+def subjects(records: Sequence[Record]) -> list[Subject]:
+    """The settings of the records, by dataset, method and name.
+
+    Raises:
+        AdbenchError: Two records claim one category and seed of a setting.
+    """
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((dataset_of(record), setting_key(record)), []).append(record)
+    names = _names({key: own[0] for (_, key), own in groups.items()})
+    made = [
+        Subject(
+            key,
+            names[key],
+            dataset,
+            own[0].labels.get("method", "unnamed"),
+            own[0].labels.get("backbone", ""),
+            by_category(own),
+        )
+        for (dataset, key), own in groups.items()
+    ]
+    return sorted(made, key=lambda s: (s.dataset, s.method, s.name))
+
+
+def dataset_of(record: Record) -> str:
+    """The name of the dataset's preset."""
+    return record.labels.get("dataset", str(record.identity["dataset"]["name"]))
+
+
+def usual(records: Sequence[Record]) -> dict[str, str]:
+    """The presets that most settings have, which names leave out: part -> preset."""
+    settings = list({setting_key(r): _told(r) for r in records}.values())
+    found = {}
+    for part in PRESETS[1:]:
+        for value in {own[part] for own in settings if part in own}:
+            if _share(part, value, settings) >= USUAL and any(
+                own.get(part) != value for own in settings
+            ):
+                found[part] = value
+    return found
+
+
+def _names(settings: dict[str, Record]) -> dict[str, str]:
+    """A name for each setting: its presets, and what varies among those of the same presets.
+
+    What most settings have is left out where the name stays the only one of its kind.
+    """
+    every = [_told(record) for record in settings.values()]
+    long = [{n: v for n, v in line.items() if _varies(n, line, every)} for line in every]
+    brief = [
+        {n: v for n, v in own.items() if _share(n, v, _alike(n, line, every)) < USUAL}
+        for own, line in zip(long, every, strict=True)
+    ]
+    short, full = (
+        [_said(own, line) for own, line in zip(d, every, strict=True)] for d in (brief, long)
+    )
+    names = [s if short.count(s) == 1 else n for s, n in zip(short, full, strict=True)]
+    return {
+        key: name if names.count(name) == 1 else f"{name}, {key[:6]}"
+        for key, name in zip(settings, names, strict=True)
+    }
+
+
+def _said(own: dict[str, str], line: dict[str, str]) -> str:
+    """A name that begins with the method."""
+    rest = {name: value for name, value in own.items() if name != "method"}
+    words = [
+        v if "." not in n else f"{n.rsplit('.', 1)[-1].strip('_')} {v}" for n, v in rest.items()
+    ]
+    return ", ".join([line.get("method", "unnamed"), *words])
+
+
+def _told(record: Record) -> dict[str, str]:
+    """Presets first, then settings; the dataset is not among them."""
+    settings = settings_of(record)
+    presets = {name: settings[name] for name in PRESETS if name in settings}
+    rest = {n: v for n, v in settings.items() if "." in n and not n.endswith("sha256")}
+    return presets | rest
+
+
+def _varies(name: str, line: dict[str, str], every: Sequence[dict[str, str]]) -> bool:
+    """Whether a preset, or a setting among those with the same preset, has several values."""
+    return len({other.get(name) for other in _alike(name, line, every)}) > 1
+
+
+def _alike(
+    name: str, line: dict[str, str], every: Sequence[dict[str, str]]
+) -> list[dict[str, str]]:
+    """For a setting, those with the same preset; for a preset, all."""
+    part = name.partition(".")[0]
+    return [other for other in every if name == part or other.get(part) == line.get(part)]
+
+
+def _share(name: str, value: str, every: Sequence[dict[str, str]]) -> float:
+    return sum(other.get(name) == value for other in every) / len(every)

@@ -1,0 +1,141 @@
+"""Curves over every setting that was swept: it is on the axis, and the others tell lines apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adbench.reports.cells import Cell
+from adbench.reports.marks import averaged, title_of
+from adbench.reports.page.model import Chart
+from adbench.reports.page.subjects import PRESETS, Subject
+from adbench.reports.page.svg import Axis, Mark, Panel, Series, drawing
+from adbench.reports.swept import as_numbers, settings_of
+
+METRICS = ("image_auroc", "pixel_auroc", "aupro", "inference_time_s")
+FEWEST = 3
+"""Values that make a curve."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A setting with the value on the axis."""
+
+    x: float
+    subject: Subject
+
+
+Lines = dict[str, list[_Point]]
+"""Name of a line -> its points, from left to right."""
+
+
+def sweeps(settings: Sequence[Subject]) -> list[Chart]:
+    """A chart for each dataset and each number that has ``FEWEST`` values, all else being equal.
+
+    Args:
+        settings: Of ``subjects``.
+    """
+    found: list[Chart] = []
+    for dataset in sorted({s.dataset for s in settings}):
+        own = [s for s in settings if s.dataset == dataset]
+        told = {s.key: _settings(s) for s in own}
+        for axis in _axes(list(told.values())):
+            lines = _lines(axis, own, told)
+            if lines:
+                found.append(_chart(f"sweep-{len(found)}", dataset, axis, lines))
+    return found
+
+
+def _settings(subject: Subject) -> dict[str, str]:
+    """What a setting was measured with, presets included; the weights' sha256 says no more."""
+    settings = settings_of(next(iter(subject.found.values()))[0])
+    return {n: v for n, v in settings.items() if n != "dataset" and not n.endswith("sha256")}
+
+
+def _axes(told: Sequence[dict[str, str]]) -> list[str]:
+    """The settings with enough numbers; of several that go together, the first."""
+    names = dict.fromkeys(name for own in told for name in own if "." in name)
+    kept: dict[tuple[str | None, ...], str] = {}
+    for name in names:
+        values = {own[name] for own in told if name in own and as_numbers([own[name]])}
+        if len(values) >= FEWEST:
+            kept.setdefault(tuple(own.get(name) for own in told), name)
+    return list(kept.values())
+
+
+def _lines(axis: str, settings: Sequence[Subject], told: dict[str, dict[str, str]]) -> Lines:
+    """The settings that differ in the axis alone, in lines of ``FEWEST`` values and more."""
+    grouped: dict[tuple[tuple[str, str], ...], list[_Point]] = {}
+    for subject in settings:
+        own = dict(told[subject.key])
+        x = as_numbers([own.pop(axis, "none")])
+        if x is not None:
+            grouped.setdefault(tuple(own.items()), []).append(_Point(x[0], subject))
+    long = {rest: points for rest, points in grouped.items() if _values(points) >= FEWEST}
+    every = [dict(rest) for rest in long]
+    names = [_name(own, every) for own in every]
+    return {
+        name: sorted(points, key=lambda p: p.x)
+        for name, points in zip(names, long.values(), strict=True)
+    }
+
+
+def _values(points: Sequence[_Point]) -> int:
+    return len({point.x for point in points})
+
+
+def _name(own: dict[str, str], every: Sequence[dict[str, str]]) -> str:
+    """The method of a line, and what tells it apart from the other lines of its method."""
+    same = [other for other in every if other.get("method") == own.get("method")]
+    differing = [n for n in own if len({other.get(n) for other in same}) > 1]
+    presets = [own[n] for n in PRESETS[1:] if n in differing]
+    rest = [f"{n.rsplit('.', 1)[-1]} {own[n]}" for n in differing if "." in n]
+    return ", ".join([own.get("method", "unnamed"), *presets, *rest])
+
+
+def _chart(name: str, dataset: str, axis: str, lines: Lines) -> Chart:
+    found = [set(point.subject.found) for points in lines.values() for point in points]
+    categories = sorted(set.intersection(*found))
+    points = [point for own in lines.values() for point in own]
+    metrics = [m for m in METRICS if any(_cell(p, m, categories).measured for p in points)]
+    panels = [_panel(axis, metric, lines, categories) for metric in metrics]
+    over = f"means over {', '.join(categories)}" if len(categories) > 1 else "".join(categories)
+    caption = (
+        f"What {axis} changes on {dataset}, {over}: along a line every other setting is the same. "
+        "Bands are 95% intervals for the draw of test images."
+    )
+    key = list(enumerate(lines))
+    svg = drawing(name, caption, panels, key)
+    head = ["line", axis, *(title_of(m) for m in metrics)]
+    rows = [
+        [line, f"{point.x:g}", *(_said(_cell(point, m, categories)) for m in metrics)]
+        for line, own in lines.items()
+        for point in own
+    ]
+    return Chart(name, f"{axis} ({dataset})", caption, svg, (head, rows))
+
+
+def _cell(point: _Point, metric: str, categories: Sequence[str]) -> Cell:
+    return averaged(point.subject.name, metric, point.subject.found, categories)
+
+
+def _panel(axis: str, metric: str, lines: Lines, categories: Sequence[str]) -> Panel:
+    series, heights = [], list[float]()
+    for look, points in enumerate(lines.values()):
+        marks = []
+        for point in points:
+            cell = _cell(point, metric, categories)
+            if cell.measured is None:
+                continue
+            low, high = cell.interval or (None, None)
+            text = f"{point.subject.name}: {_said(cell)}"
+            marks.append(Mark(point.x, cell.measured.mean, low, high, text))
+            heights += [cell.measured.mean, *(cell.interval or ())]
+        series.append(Series(look, marks))
+    x = Axis(axis, [p.x for points in lines.values() for p in points], name_each=True)
+    return Panel(title_of(metric), x, Axis(title_of(metric), heights), series)
+
+
+def _said(cell: Cell) -> str:
+    if cell.measured is None:
+        return f"none: {cell.reason}" if cell.reason else "none"
+    ends = "" if cell.interval is None else " ({:.1f} to {:.1f})".format(*cell.interval)
+    return f"{cell.measured.mean:.3g}{ends}" if not ends else f"{cell.measured.mean:.1f}{ends}"
