@@ -35,6 +35,7 @@ class Task:
         skip: Whether a job of a sweep whose settings are impossible is left out and is no failure.
         done: What became of the jobs of this process.
         fresh: Whether no job was measured in this process so far.
+        results: The folder of results of the last job; None before there is one.
     """
 
     configs: Configs
@@ -42,6 +43,7 @@ class Task:
     skip: bool = False
     done: list[Done] = field(default_factory=list)
     fresh: bool = True
+    results: Path | None = None
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[type["Task"], tuple[Configs, Path | None, bool]]:
@@ -103,6 +105,7 @@ class Task:
         Returns:
             The mean image AUROC in [0, 1] over its categories; None where nothing was measured.
         """
+        self.results = planned.results
         if number is not None:
             say(f"job {number}: {' '.join(overrides) or 'defaults'}")
         try:

@@ -42,9 +42,9 @@ COMMANDS = {
     "compare": "settings on the same test images, paired, each against the first: "
     "compare 'method=padim' 'method=padim_jl' ... [results=DIR]",
     "claims": "what the reports conclude, beside what was measured: claims [key=value ...]",
-    "plot": "speed against accuracy, ROC and PR curves of settings, or the curves of a sweep: "
-    "plot 'method=padim' 'method=crd' ... [results=DIR], plot sweep=DIR, "
-    "plot --x method.ratio [key=value ...]",
+    "plot": "speed against accuracy, ROC and PR curves of settings, the curves of a sweep, or a "
+    "published table: plot 'method=padim' 'method=crd' ... [results=DIR], plot sweep=DIR, "
+    "plot --x method.ratio [key=value ...], plot table=NAME [key=value ...]",
     "report": "one HTML file to look at, mail and keep, of all records and pictures: "
     "report [results=DIR] [out=report.html] [pictures=N] [picture_size=PX] [limit=MB]",
     "data": "look at a dataset, or unpack its archive: data check [dataset=... dataset.root=...], "

@@ -1,4 +1,4 @@
-"""``adbench plot``: speed against accuracy, ROC and PR curves of settings; curves of a sweep."""
+"""``adbench plot``: settings side by side, the curves of a sweep, a published table."""
 
 import sys
 from argparse import Namespace
@@ -11,14 +11,16 @@ from adbench.errors import AdbenchError
 from adbench.reports.compare import select
 from adbench.reports.figure import Figures, Look
 from adbench.reports.measures import MEASURES
+from adbench.reports.plots import table_figure
 from adbench.reports.sides import named, roc_pr, speed_accuracy
 from adbench.reports.sweeps import METRICS, sweep_figure
 from adbench.reports.swept import axis_of, narrowed, of_jobs, of_records
+from adbench.reports.tables import table
 from adbench.results.records import load_all
 from adbench.results.style import DARK, LIGHT
 from adbench.system.files import expanded
 
-SWEEP = "sweep="
+SWEEP, TABLE = "sweep=", "table="
 
 
 def command(given: Namespace, configs: Configs) -> int:
@@ -30,8 +32,15 @@ def command(given: Namespace, configs: Configs) -> int:
     results = results_of(given.words, configs)
     words = sides_of(given.words)
     swept = [word.removeprefix(SWEEP) for word in words if word.startswith(SWEEP)]
-    words = [word for word in words if not word.startswith(SWEEP)]
-    if swept or given.x:
+    published = [word.removeprefix(TABLE) for word in words if word.startswith(TABLE)]
+    words = [word for word in words if not word.startswith((SWEEP, TABLE))]
+    if published:
+        if swept or given.x or given.per or given.metric:
+            raise AdbenchError(
+                f"{TABLE}{published[-1]}: goes with no {SWEEP}, --x, --per, --metric"
+            )
+        drawn = _table(published[-1], words, results, look, configs)
+    elif swept or given.x:
         drawn = _sweep(given, swept, words, results, look, configs)
     else:
         drawn = _sides(given, words, results, look, configs)
@@ -46,7 +55,8 @@ def _sides(
 ) -> Figures:
     if not words:
         raise AdbenchError(
-            "plot needs settings, such as 'method=padim' 'method=crd'; or sweep=DIR; or --x SETTING"
+            "plot needs settings, such as 'method=padim' 'method=crd'; or sweep=DIR; or --x SETTING; "
+            "or table=NAME"
         )
     folder = results / "records"
     records = load_all(folder)
@@ -58,6 +68,13 @@ def _sides(
     ]
     drawn.append(roc_pr(sides, folder, figures, look, shared))
     return Figures([f for d in drawn for f in d.files], [s for d in drawn for s in d.left_out])
+
+
+def _table(name: str, words: list[str], results: Path, look: Look, configs: Configs) -> Figures:
+    """The measured numbers of a published table beside the printed ones."""
+    built = table(name, load_all(results / "records"), words, configs, measured=True)
+    files = table_figure(built, results / "figures", look)
+    return Figures(files, [] if files else [f"{TABLE}{name}: nothing of it was measured."])
 
 
 def _sweep(

@@ -1,6 +1,7 @@
 """``adbench report``: one HTML file of a folder of results."""
 
 import math
+import re
 import shlex
 from argparse import Namespace
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from adbench.cli.screen import say
 from adbench.cli.sides import results_of
 from adbench.cli.words import unknown
 from adbench.config.compose import Configs
+from adbench.config.quoting import quoted
 from adbench.errors import AdbenchError
 from adbench.reports.page.gallery import LIMIT, PICTURES, SIZE, Wanted
 from adbench.reports.page.gather import gather
@@ -67,7 +69,9 @@ def write_page(results: Path, out: Path, wanted: Wanted, command: str, configs: 
 
 def repeating(results: Path) -> str:
     """The words that make the page of a folder of results."""
-    return shlex.join(["adbench", "report", f"results={results}"])
+    plain = re.fullmatch(r"[\w./-]+", str(results))
+    value = str(results) if plain else quoted(str(results))
+    return shlex.join(["adbench", "report", f"results={value}"])
 
 
 def _parsed(words: Sequence[str], configs: Configs) -> _Words:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adbench.results.bars import Bar
 
 SKIP = "--skip-impossible"
+REPORT = "report="
 _BARS = "bars."
 _QUESTIONS = frozenset(("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--cfg", "-c"))
 """Flags with which Hydra answers and runs nothing."""
@@ -39,6 +40,8 @@ class _Own:
     bars: list["Bar"]
     json: bool
     skip: bool
+    report: bool
+    """Whether the page is written at the end."""
 
 
 def command(given: Namespace, configs: Configs) -> int:
@@ -64,19 +67,24 @@ def command(given: Namespace, configs: Configs) -> int:
     task = Task(configs, skip=own.skip)
     with lines_on_stderr(own.json):
         jobs = _jobs(task, overrides, flags, names)
-    return _told(jobs, own)
+        written = _page(task, jobs, own)
+    return max(_told(jobs, own), 0 if written else 1)
 
 
 def _own(words: Sequence[str]) -> tuple[list[str], _Own]:
     """The words for Hydra, and adbench's own, whose values are checked."""
     bars = [word for word in words if word.startswith(_BARS)]
-    rest = [word for word in words if word not in (FLAG, SKIP) and word not in bars]
+    pages = [word for word in words if word.startswith(REPORT)]
+    rest = [word for word in words if word not in (FLAG, SKIP, *bars, *pages)]
+    for word in pages:
+        if word.removeprefix(REPORT) not in ("true", "false"):
+            raise AdbenchError(f"{word}: is report=true or report=false")
     parsed = []
     if bars:
         from adbench.results.bars import parse
 
         parsed = parse(bars)
-    return rest, _Own(parsed, FLAG in words, SKIP in words)
+    return rest, _Own(parsed, FLAG in words, SKIP in words, pages[-1:] == [f"{REPORT}true"])
 
 
 def _jobs(
@@ -126,13 +134,33 @@ def _sweep(task: "Task", results: Path, overrides: list[str], flags: list[str]) 
     """Let Hydra run a sweep, and print the table of its jobs."""
     from adbench.cli.sweep import finish, jobs_of
 
-    task.folder = _sweep_folder(results)
+    task.results, task.folder = results, _sweep_folder(results)
     if not any(word.startswith("hydra.sweep.dir=") for word in overrides):
         overrides = [*overrides, f"hydra.sweep.dir={quoted(str(task.folder))}"]
     run_hydra(task, task.configs, overrides, flags)
     jobs = jobs_of(task.folder)
     finish(task.folder, jobs)
     return jobs
+
+
+def _page(task: "Task", jobs: Sequence["Done"], own: _Own) -> bool:
+    """Name the command that makes the page, or make it; whether all went well."""
+    from adbench.cli.report import NAME, repeating, write_page
+    from adbench.cli.screen import say, say_aside
+    from adbench.reports.page.gallery import Wanted
+
+    if task.results is None or not any(job.records for job in jobs):
+        return True
+    command = repeating(task.results)
+    if not own.report:
+        say(f"page of all results: {command}")
+        return True
+    try:
+        write_page(task.results, task.results / NAME, Wanted(), command, task.configs)
+    except AdbenchError as error:
+        say_aside(f"{REPORT}true: {error}")
+        return False
+    return True
 
 
 def _told(jobs: Sequence["Done"], own: _Own) -> int:

@@ -63,12 +63,12 @@ def files_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in suffixes]
 
 
-def is_drawn(path: Path, key: str) -> bool:
-    """Whether the figure is there already, with this content."""
-    picture, drawing = files_of(path)
-    if not (picture.is_file() and drawing.is_file()):
+def is_drawn(path: Path, key: str, suffixes: Sequence[str] = SUFFIXES) -> bool:
+    """Whether the figure is there already, with this content; an SVG among its files tells it."""
+    files = files_of(path, suffixes)
+    if ".svg" not in suffixes or not all(file.is_file() for file in files):
         return False
-    with drawing.open("rb") as file:
+    with files[suffixes.index(".svg")].open("rb") as file:
         found = re.search(rb"adbench figure (\w+)", file.read(_START))
     return found is not None and found[1].decode() == key
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adbench.reports.cells import MEAN
-from adbench.reports.figure import files_of, is_drawn, key_of, note, panels, save, title
+from adbench.reports.figure import (
+    PLAIN,
+    Look,
+    files_of,
+    is_drawn,
+    key_of,
+    note,
+    panels,
+    save,
+    title,
+)
 from adbench.reports.jl import FEWEST, fit_jl_curve, jl_curve
 from adbench.reports.marks import (
     READING,
@@ -21,7 +31,7 @@ from adbench.reports.marks import (
 from adbench.reports.measures import MEASURES
 from adbench.reports.remarks import grouped, listed
 from adbench.reports.tables import Table
-from adbench.results.style import LIGHT, Style, drawn_in
+from adbench.results.style import Style, drawn_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,19 +42,25 @@ NAMED = 12
 """Rows that a note names one by one."""
 
 
-def table_figure(built: Table, folder: Path, style: Style = LIGHT) -> list[Path]:
+def table_figure(built: Table, folder: Path, look: Look = PLAIN) -> list[Path]:
     """The figure of a table: curves where its rows lie on an axis, else a line for each number.
 
     Where nothing is measured there is none. One that is there already is not drawn again.
+
+    Args:
+        built: The table.
+        folder: Where the figure goes.
+        look: Paper and formats.
     """
+    style = look.style
     drawn = [c for c in built.cells.values() if c.measured and not MEASURES[c.metric].versus]
     if not drawn:
         return []
-    path = folder / built.name
+    path = look.path(folder, built.name)
     cells = [asdict(c) for c in built.cells.values()]
     key = key_of([asdict(built.spec), cells, built.marks, style.name])
-    if is_drawn(path, key):
-        return files_of(path)
+    if is_drawn(path, key, look.suffixes):
+        return files_of(path, look.suffixes)
     on_axis = any(row.x is not None for row in built.spec.rows)
     with drawn_in(style):
         figure = _curves(built, style) if on_axis else _lines(built, style)
@@ -57,7 +73,7 @@ def table_figure(built: Table, folder: Path, style: Style = LIGHT) -> list[Path]
         ]
         title(figure, [built.spec.title, *rows, *stars])
         note(figure, [f"{READING} {READING_PUBLISHED}", *left_out(built)])
-        return save(figure, path, key)
+        return save(figure, path, key, look.suffixes)
 
 
 def left_out(built: Table) -> list[str]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from adbench.reports.page.model import PublishedTable
+from adbench.reports.page.model import Kind, PublishedTable
 from adbench.reports.page.subjects import Subject, usual
 from adbench.results.notes import random_weights
 from adbench.results.records import Record
@@ -88,15 +88,14 @@ def _reproduced(tables: Sequence[PublishedTable]) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    words = [
-        f"{counts['within']} are reproduced within their band",
-        f"{counts['outside']} are not",
-        f"{counts['inconclusive']} cannot be decided with so few images",
-        f"{counts['none']} cannot be compared, because they were measured with another backbone or "
-        "other images, or are times and sizes of another machine and other code",
-    ]
-    kinds = ("within", "outside", "inconclusive", "none")
-    shown = [text for kind, text in zip(kinds, words, strict=True) if counts[kind]]
+    said: dict[Kind, str] = {
+        "within": f"{counts['within']} are reproduced within their band",
+        "outside": f"{counts['outside']} are not",
+        "inconclusive": f"{counts['inconclusive']} cannot be decided with so few images",
+        "none": f"{counts['none']} cannot be compared, because they were measured with another "
+        "backbone or other images, or are times and sizes of another machine and other code",
+    }
+    shown = [text for kind, text in said.items() if counts[kind]]
     return (
         f"Of {_counted(total, 'printed number')} with a measured one beside them, "
         f"{'; '.join(shown)}. The reason stands at each table."

@@ -9,6 +9,7 @@ from adbench.evaluation.metrics import METRICS
 from adbench.reports.cells import MEAN, Cell
 from adbench.reports.marks import averaged
 from adbench.reports.measures import MEASURES
+from adbench.reports.page.choices import choices
 from adbench.reports.page.model import NOTHING, Board, BoardCell, BoardRow, Column
 from adbench.reports.page.rank import Entry, Rank, ranks
 from adbench.reports.page.subjects import Subject
@@ -75,6 +76,7 @@ def board(settings: Sequence[Subject], folder: Path) -> Board:
         sorted({row.category for row in rows} - {MEAN}),
         sorted({row.method for row in rows}),
         sorted({row.backbone for row in rows} - {""}),
+        choices(rows),
     )
 
 
@@ -95,7 +97,7 @@ def shared(settings: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
 def _lines(subject: Subject, means: dict[str, tuple[str, ...]]) -> list[_Line]:
     """The mean first, where the setting has its categories, then each category."""
     over = means[subject.dataset]
-    scopes = [(category, (category,)) for category in subject.found]
+    scopes: list[tuple[str, tuple[str, ...]]] = [(c, (c,)) for c in subject.found]
     if len(over) > 1 and set(over) <= set(subject.found):
         scopes.insert(0, (MEAN, over))
     return [

@@ -27,7 +27,7 @@ def curves(settings: Sequence[Subject], folder: Path) -> list[Chart]:
         settings: Of ``subjects``.
         folder: Where the records lie with their raw scores.
     """
-    found = []
+    found: list[Chart] = []
     for dataset in sorted({s.dataset for s in settings}):
         own = [s for s in settings if s.dataset == dataset]
         for category in sorted({c for s in own for c in s.found}):
@@ -58,8 +58,11 @@ def _curves(
     best: Sequence[tuple[Subject, Record]],
     folder: Path,
 ) -> Chart | None:
-    chance = Series(0, [Mark(0.0, 0.0), Mark(1.0, 1.0)], marked=False, front=True)
-    roc, pr, rows, key, notes = [chance], list[Series](), list[list[str]](), [], []
+    roc = [Series(0, [Mark(0.0, 0.0), Mark(1.0, 1.0)], marked=False, front=True)]  # chance
+    pr: list[Series] = []
+    rows: list[list[str]] = []
+    key: list[tuple[int, str]] = []
+    notes: list[str] = []
     for subject, record in best[:LOOKS]:
         try:
             scores = raw.arrays(load_scores(folder, record))

@@ -39,7 +39,11 @@ def decided(record: Record, folder: Path) -> Decided:
     scores = load_scores(folder, record)
     value, kind = record.threshold.get("value"), record.threshold.get("kind", "train")
     if value is None:
-        return Decided(scores, by_best(scores), f"{BEST}, because the run set none")
+        return Decided(
+            scores,
+            by_best(scores),
+            f"{BEST}, because the run set none (threshold=folds chooses one from normal images)",
+        )
     return Decided(scores, _judged(scores, float(value)), f"the threshold of the run ({kind})")
 
 

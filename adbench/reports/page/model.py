@@ -122,6 +122,8 @@ class Board:
     categories: list[str]
     methods: list[str]
     backbones: list[str]
+    choices: tuple[list[str], list[list[str]]] = field(default_factory=lambda: ([], []))
+    """Head and lines of a table: which setting to take for each category."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports import claims, remarks
 from adbench.reports.cells import Cell
-from adbench.reports.claim import Finding
+from adbench.reports.claim import Claim, Finding
 from adbench.reports.claim import Verdict as ClaimVerdict
 from adbench.reports.grid import plain, spread
 from adbench.reports.measures import MEASURES
@@ -126,9 +126,7 @@ def claim_lines(records: Sequence[Record], folder: Path, configs: Configs) -> li
     return [_claim(one) for one in sorted(found, key=lambda one: one.verdict == "not run")]
 
 
-def _judged(
-    claim: claims.Claim, records: Sequence[Record], folder: Path, configs: Configs
-) -> Finding:
+def _judged(claim: Claim, records: Sequence[Record], folder: Path, configs: Configs) -> Finding:
     try:
         return claims.judge(claim, records, folder, (), configs)
     except AdbenchError as error:  # several backbones that would fit, or a damaged file

@@ -79,11 +79,12 @@ def _beside(best: Entry, entry: Entry, metric: str, folder: Path) -> Rank:
 
 def _paired(best: Entry, entry: Entry, metric: str, folder: Path) -> tuple[float, float] | None:
     """The 95% interval of the best minus the other; None where the records hold no number."""
-    sides = [
+    ours, theirs = (
         {c: e.subject.found[c] for c in e.cell.members if c in e.subject.found}
         for e in (best, entry)
-    ]
-    lines = differences(common(*sides, best.subject.name, entry.subject.name), metric, folder)
+    )
+    pairs = common(ours, theirs, best.subject.name, entry.subject.name)
+    lines = differences(pairs, metric, folder)
     return (lines[-1].difference.low, lines[-1].difference.high) if lines else None
 
 

@@ -64,7 +64,8 @@ def stages(record: Record) -> list[tuple[str, float, float]]:
     What of the method's time no part counts is a stage too, where it is more than a hundredth.
     """
     seconds = {stage: own["p50"] for stage, own in record.time.items()}
-    found = {name: seconds[name] for name in ("preprocess", "backbone") if name in seconds}
+    before = ("preprocess", "backbone")
+    found: dict[str, float] = {name: seconds[name] for name in before if name in seconds}
     parts = {name: value for name, value in seconds.items() if name not in NOT_STAGES}
     found |= parts
     rest = seconds.get("score", 0.0) - sum(parts.values())

@@ -47,8 +47,8 @@ def speed(settings: Sequence[Subject]) -> Chart | None:
     )
     head = ["number", "setting", "dataset", "metric", "ms per image", "accuracy, %", "on the front"]
     shown = [(look, method) for method, look in looks.items()]
-    svg = drawing("speed", caption, panels, shown)
-    return Chart("speed", "Speed against accuracy", caption, svg, (head, rows), notes)
+    svg = drawing("speed-chart", caption, panels, shown)
+    return Chart("speed-chart", "Speed against accuracy", caption, svg, (head, rows), notes)
 
 
 def looks_of(settings: Sequence[Subject]) -> dict[str, int]:

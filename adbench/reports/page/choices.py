@@ -1,0 +1,44 @@
+"""Which setting to take for a category: the fastest of those that no test tells from the best."""
+
+from collections.abc import Sequence
+
+from adbench.reports.page.model import NOTHING, BoardRow
+
+ACCURACY, TIME, MEMORY = "image_auroc", "inference_time_s", "state_mb"
+HEAD = [
+    *("category", "highest image AUROC, %", "by", "as good within the noise"),
+    *("the fastest of these", "ms", "its image AUROC, %", "its pixel AUROC, %", "MB"),
+]
+
+
+def choices(rows: Sequence[BoardRow]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of a table: a line for each category where two settings or more compare.
+
+    Args:
+        rows: Of the leaderboard.
+    """
+    groups: dict[tuple[str, str], list[BoardRow]] = {}
+    for row in rows:
+        groups.setdefault((row.dataset, row.category), []).append(row)
+    return HEAD, [line for key, own in groups.items() if (line := _line(*key, own))]
+
+
+def _line(dataset: str, category: str, rows: Sequence[BoardRow]) -> list[str]:
+    best = [row for row in rows if row.cells[ACCURACY].best]
+    equal = [row for row in rows if row.cells[ACCURACY].best or row.cells[ACCURACY].within]
+    measured = [row for row in rows if row.cells[ACCURACY].value is not None]
+    timed = [row for row in equal if row.cells[TIME].value is not None]
+    if not best:
+        return []
+    others = f" and {len(best) - 1} more" if len(best) > 1 else ""
+    first = [
+        f"{dataset}: {category}",
+        best[0].cells[ACCURACY].text,
+        f"{best[0].setting}{others}",
+        f"{len(equal)} of {len(measured)} settings",
+    ]
+    if not timed:
+        return [*first, *[NOTHING] * (len(HEAD) - len(first))]
+    fastest = min(timed, key=lambda row: row.cells[TIME].value or 0.0)
+    numbers = [fastest.cells[n].text for n in (TIME, ACCURACY, "pixel_auroc", MEMORY)]
+    return [*first, fastest.setting, *numbers]
