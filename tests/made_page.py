@@ -8,6 +8,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from adbench.reports.page.model import (
+    NOTHING,
     SYMBOLS,
     Board,
     BoardCell,
@@ -58,7 +59,7 @@ def _row(method, category, place, number):
     }
     cells = {name: _cell(name, value, place) for name, value in values.items()}
     if category == "mean":
-        cells["memory"] = BoardCell("–", None, None, None, False, False, "no mean of memory")
+        cells["memory"] = BoardCell(NOTHING, None, None, None, False, False, "no mean of memory")
     backbone = "lite0" if place % 2 else "resnet"
     anchor = "" if category == "mean" else f"record-{place}-{number}"
     return BoardRow(
@@ -151,7 +152,7 @@ def made_page(**changes):
         claims=[
             ClaimLine(IMAGE, "97.2 against 95.6", "-0.2 [-7.1, +6.8]", "supported", "within",
                       SYMBOLS["within"], "A note."),
-            ClaimLine("b is faster", "3 times", "–", "contradicted", "outside",
+            ClaimLine("b is faster", "3 times", NOTHING, "contradicted", "outside",
                       SYMBOLS["outside"], ""),
         ],
         board=rows,

@@ -244,7 +244,9 @@ def test_the_gallery_is_filtered_and_opened_and_browsed(opened):
     page.keyboard.press("ArrowRight")
     assert "Picture 2 of 3" in viewer.inner_text()
     sent = opened(fragment_of(page))
-    assert sent.locator("#viewer figcaption").inner_text() == viewer.locator("figcaption").inner_text()
+    assert "Picture 2 of 3" in sent.locator("#viewer").inner_text()
+    caption = viewer.locator("figcaption").inner_text()
+    assert sent.locator("#viewer figcaption").inner_text() == caption
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     assert "Picture 3 of 3" in viewer.inner_text()
@@ -274,11 +276,10 @@ def test_the_keyboard_alone_does_it(opened):
     wanted = {"BUTTON", "SELECT", "SUMMARY", "A", "INPUT", "DIV", "PRE"}
     assert wanted <= {each.split(" ")[0] for each in reached}
     assert "board.sort=ms" in fragment_of(page)
-    everything = page.evaluate(
+    assert page.evaluate(
         "[...document.querySelectorAll('button, select, summary, main a, input')]"
-        ".filter(e => e.checkVisibility({contentVisibilityAuto: false})).every(e => e.tabIndex >= 0)"
+        ".every(each => each.tabIndex >= 0)"
     )
-    assert everything
 
 
 def test_without_scripts_all_tables_are_read_and_no_dead_control_is_seen(opened):
@@ -301,7 +302,8 @@ def test_the_other_colours_by_a_button(opened):
 def test_on_paper_there_are_no_controls_and_no_dark(opened):
     page = opened(color_scheme="dark")
     page.emulate_media(media="print")
-    assert not any(control.is_visible() for control in page.locator(".tools button, select, #theme").all())
+    controls = page.locator(".tools button, select, #theme")
+    assert not any(control.is_visible() for control in controls.all())
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == (
         "rgb(255, 255, 255)"
     )

@@ -5,7 +5,6 @@ function bindGallery() {
   if (groups.length === 0) return;
   const figures = groups.flatMap((group) => [...group.querySelectorAll("figure")]);
   for (const figure of figures) addOpener(figure);
-  bindViewer(figures);
   follow(() => {
     const group = chosen("gallery.group") || "0";
     const [defect, verdict] = [chosen("gallery.defect"), chosen("gallery.verdict")];
@@ -19,6 +18,7 @@ function bindGallery() {
       `${shown} of ${figures.length} pictures are shown.`;
     document.querySelector("#gallery > .none-shown").hidden = shown > 0;
   });
+  bindViewer(figures); // after the filters, since it counts what they show
 }
 
 function shownOf(figures) {
