@@ -37,7 +37,8 @@ def command(given: Namespace, configs: Configs) -> int:
     if published:
         if swept or given.x or given.per or given.metric:
             raise AdbenchError(
-                f"{TABLE}{published[-1]}: goes with no {SWEEP}, --x, --per, --metric"
+                f"{TABLE}{published[-1]}: {SWEEP}DIR, --x, --per and --metric do not go with it; "
+                "leave them out"
             )
         drawn = _table(published[-1], words, results, look, configs)
     elif swept or given.x:
@@ -55,8 +56,8 @@ def _sides(
 ) -> Figures:
     if not words:
         raise AdbenchError(
-            "plot needs settings, such as 'method=padim' 'method=crd'; or sweep=DIR; or --x SETTING; "
-            "or table=NAME"
+            "plot needs settings, such as 'method=padim' 'method=crd'; or sweep=DIR; or --x "
+            "SETTING; or table=NAME"
         )
     folder = results / "records"
     records = load_all(folder)
