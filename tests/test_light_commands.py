@@ -43,7 +43,6 @@ def results(tmp_path_factory):
         ["claims", "results=RESULTS"],
         ["plot", "method.ratio=0.1", "method.ratio=0.2", "results=RESULTS"],
         ["plot", "--x", "method.ratio", "results=RESULTS"],
-        ["plot", "table=roth2022_s1", "results=RESULTS"],
         ["report", "results=RESULTS"],
         ["migrate", "results=RESULTS"],
         ["run", "--help"],
