@@ -15,7 +15,7 @@ from adbench.reports.page.rank import Entry, Rank, ranks
 from adbench.reports.page.subjects import Subject
 from adbench.results.notes import RANDOM, random_weights
 
-_ABOUT = {metric.name: metric.about for metric in METRICS}
+_ABOUT = {m.name: m.about.removesuffix(", a fraction like all metrics here") for m in METRICS}
 _ACCURACIES = ("image_auroc", "pixel_auroc", "aupro")
 COLUMNS = [
     *(

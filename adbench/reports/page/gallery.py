@@ -183,13 +183,13 @@ def _group(one: _Open) -> GalleryGroup:
     value = "none" if judged.threshold is None else f"{judged.threshold:.4g}"
     verdicts = [judged.verdict(place) for place in range(len(one.decided.scores))]
     counts = ", ".join(
-        f"{verdicts.count(verdict)} {verdict.title}" for verdict in FIRST if verdict in verdicts
+        f"{verdict.title}: {verdicts.count(verdict)}" for verdict in FIRST if verdict in verdicts
     )
     return GalleryGroup(
         dataset=one.subject.dataset,
         category=one.record.category,
         setting=one.subject.name,
         anchor=one.record.id,
-        threshold_words=f"Threshold {value}: {one.decided.words}. All test images: {counts}.",
+        threshold_words=f"Threshold {value}: {one.decided.words}. Of all test images {counts}.",
         pictures=one.taken,
     )

@@ -99,7 +99,7 @@ def _speed_panel(
     steps = [Mark(points[n][1], _mean(points[n][2])) for n in sorted(front)]
     x = Axis("ms per image", [ms for _, ms, _ in points])
     ends = [end for _, _, cell in points for end in (cell.interval or (_mean(cell),) * 2)]
-    y = Axis(title_of(metric), ends)
+    y = Axis(title_of(metric), ends, span=1.0)
     return Panel(f"{dataset}: {title_of(metric)}", x, y, [_line(steps), *series])
 
 

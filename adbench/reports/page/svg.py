@@ -17,7 +17,9 @@ WIDTH, HEIGHT = 420, 300
 """Of a panel, in its own units; the page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 28, 46
 LOOKS = 8
-"""Series that look different; further ones look like the first again."""
+"""Colours; further series have them again, with other marks and dashes."""
+APART = 26
+"""Units between two named values of an axis, at least."""
 DECADES = 30.0
 """An axis is logarithmic where its largest value is this many times its smallest."""
 TICKS = 5
@@ -70,6 +72,8 @@ class Axis:
     """Fixed ends; those of the values where None."""
     name_each: bool = False
     """Whether the values themselves are named, where they are few."""
+    span: float = 0.0
+    """The axis is at least this long, so that nothing looks larger than it is."""
 
     @property
     def is_log(self) -> bool:
@@ -134,17 +138,26 @@ class _Scale:
         self._log = axis.is_log
         low, high = (math.log(low), math.log(high)) if self._log else (low, high)
         room = 0.0 if axis.ends else 0.06 * (high - low) or 0.5 * abs(high) or 1.0
+        room = max(room, (axis.span - (high - low)) / 2)
         self.low, self.high = low - room, high + room
 
     def __call__(self, value: float) -> float:
         value = math.log(value) if self._log else value
         return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
 
+    def _apart(self, values: Sequence[float]) -> list[float]:
+        """The values without those that lie too near to the one before."""
+        kept = list(values[:1])
+        for value in values[1:]:
+            if abs(self(value) - self(kept[-1])) >= APART:
+                kept.append(value)
+        return kept
+
     def ticks(self) -> list[tuple[float, str]]:
         """Round values inside the axis, with their texts."""
         each = sorted(set(self.axis.values))
         if self.axis.name_each and len(each) <= TICKS + 2:
-            return [(value, f"{value:g}") for value in each]
+            return [(value, f"{value:g}") for value in self._apart(each)]
         if self._log:
             found = _round_logarithms(math.exp(self.low), math.exp(self.high))
         else:
@@ -208,7 +221,7 @@ def _frame(panel: Panel) -> Markup:
 
 
 def _series(series: Series, across: _Scale, up: _Scale) -> Markup:
-    look = series.look % LOOKS
+    look, shape = series.look % LOOKS, _shape(series.look)
     parts = []
     marks = series.marks
     if series.joined and len(marks) > 1:
@@ -222,19 +235,20 @@ def _series(series: Series, across: _Scale, up: _Scale) -> Markup:
                 )
             )
         kind = "front" if series.front else f"line s{look}"
-        dashes = "3 3" if series.front else _DASHES[look]
+        dashes = "3 3" if series.front else _DASHES[shape]
         parts.append(
             Markup(
                 '<path class="{}" d="{}" fill="none" stroke="currentColor" stroke-dasharray="{}"/>'
             ).format(kind, _way([(across(m.x), up(m.y)) for m in marks]), dashes or "none")
         )
     if series.marked:
-        parts += [_mark(m, look, across, up, bar=not series.joined) for m in marks]
+        parts += [_mark(m, series.look, across, up, bar=not series.joined) for m in marks]
     return Markup("").join(parts)
 
 
 def _mark(mark: Mark, look: int, across: _Scale, up: _Scale, bar: bool) -> Markup:
     x, y = round(across(mark.x), 1), round(up(mark.y), 1)
+    look, shape = look % LOOKS, _shape(look)
     parts = [Markup("")]
     if bar and mark.low is not None and mark.high is not None:
         parts.append(
@@ -247,7 +261,7 @@ def _mark(mark: Mark, look: int, across: _Scale, up: _Scale, bar: bool) -> Marku
             look,
             x,
             y,
-            _MARKS[look],
+            _MARKS[shape],
             Markup("<title>{}</title>").format(mark.text) if mark.text else "",
         )
     )
@@ -260,14 +274,19 @@ def _mark(mark: Mark, look: int, across: _Scale, up: _Scale, bar: bool) -> Marku
     return Markup("").join(parts)
 
 
+def _shape(look: int) -> int:
+    """The place of a series' mark and dashes; those of one colour differ."""
+    return (look + 3 * (look // LOOKS)) % LOOKS
+
+
 def _entry(look: int, text: str) -> Markup:
-    look %= LOOKS
+    shape = _shape(look)
     return Markup(
         '<li><svg viewBox="0 0 34 14" width="34" height="14" aria-hidden="true">'
         '<path class="line s{look}" d="M1 7H33" fill="none" stroke="currentColor" '
         'stroke-dasharray="{dashes}"/><path class="mark s{look}" transform="translate(17 7)" '
         'd="{mark}"/></svg> {text}</li>'
-    ).format(look=look, dashes=_DASHES[look] or "none", mark=_MARKS[look], text=text)
+    ).format(look=look % LOOKS, dashes=_DASHES[shape] or "none", mark=_MARKS[shape], text=text)
 
 
 def _way(points: Sequence[tuple[float, float]]) -> str:

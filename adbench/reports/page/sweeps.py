@@ -1,7 +1,7 @@
 """Curves over every setting that was swept: it is on the axis, and the others tell lines apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adbench.reports.cells import Cell
 from adbench.reports.marks import averaged, title_of
@@ -10,7 +10,8 @@ from adbench.reports.page.subjects import PRESETS, Subject
 from adbench.reports.page.svg import Axis, Mark, Panel, Series, drawing
 from adbench.reports.swept import as_numbers, settings_of
 
-METRICS = ("image_auroc", "pixel_auroc", "aupro", "inference_time_s")
+TIME = "inference_time_s"
+METRICS = ("image_auroc", "pixel_auroc", "aupro", TIME)
 FEWEST = 3
 """Values that make a curve."""
 
@@ -104,7 +105,7 @@ def _chart(name: str, dataset: str, axis: str, lines: Lines) -> Chart:
     )
     key = list(enumerate(lines))
     svg = drawing(name, caption, panels, key)
-    head = ["line", axis, *(title_of(m) for m in metrics)]
+    head = ["line", axis, *(_title(m) for m in metrics)]
     rows = [
         [line, f"{point.x:g}", *(_said(_cell(point, m, categories)) for m in metrics)]
         for line, own in lines.items()
@@ -114,7 +115,10 @@ def _chart(name: str, dataset: str, axis: str, lines: Lines) -> Chart:
 
 
 def _cell(point: _Point, metric: str, categories: Sequence[str]) -> Cell:
-    return averaged(point.subject.name, metric, point.subject.found, categories)
+    cell = averaged(point.subject.name, metric, point.subject.found, categories)
+    if metric == TIME and cell.measured is not None:  # in milliseconds
+        return replace(cell, measured=cell.measured._replace(mean=1000 * cell.measured.mean))
+    return cell
 
 
 def _panel(axis: str, metric: str, lines: Lines, categories: Sequence[str]) -> Panel:
@@ -131,11 +135,20 @@ def _panel(axis: str, metric: str, lines: Lines, categories: Sequence[str]) -> P
             heights += [cell.measured.mean, *(cell.interval or ())]
         series.append(Series(look, marks))
     x = Axis(axis, [p.x for points in lines.values() for p in points], name_each=True)
-    return Panel(title_of(metric), x, Axis(title_of(metric), heights), series)
+    y = Axis(_title(metric), heights if metric != TIME else [0.0, *heights], span=_span(metric))
+    return Panel(_title(metric), x, y, series)
+
+
+def _title(metric: str) -> str:
+    return "ms per image" if metric == TIME else title_of(metric)
+
+
+def _span(metric: str) -> float:
+    return 0.0 if metric == TIME else 1.0  # a point of accuracy
 
 
 def _said(cell: Cell) -> str:
     if cell.measured is None:
         return f"none: {cell.reason}" if cell.reason else "none"
     ends = "" if cell.interval is None else " ({:.1f} to {:.1f})".format(*cell.interval)
-    return f"{cell.measured.mean:.3g}{ends}" if not ends else f"{cell.measured.mean:.1f}{ends}"
+    return f"{cell.measured.mean:.1f}{ends}"
