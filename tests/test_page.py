@@ -24,9 +24,10 @@ from adbench.reports.page.gather import gather
 from adbench.reports.page.published import claim_lines, published
 from adbench.reports.page.record_view import record_view, stages
 from adbench.reports.page.repeat import Repeats
+from adbench.reports.page.scale import Axis
 from adbench.reports.page.speed import speed
 from adbench.reports.page.subjects import subjects, usual
-from adbench.reports.page.svg import Axis, Mark, Panel, Series, drawing
+from adbench.reports.page.svg import Mark, Panel, Series, drawing
 from adbench.reports.page.sweeps import sweeps
 from adbench.results import raw
 from adbench.results.heatmaps import in_order, picture_name
@@ -404,6 +405,21 @@ def test_the_command_of_a_record_repeats_its_setting(words):
     assert matching.measured(matching.setting(typed), record)
     assert "dataset.categories=[bottle]" in typed
     assert ("seed=3" in typed) == ("seed" in str(record.identity))
+
+
+def test_a_tool_is_named_and_its_command_is_that_which_scores_it(tmp_path):
+    run = saved(tmp_path, made(PADIM, "bottle"))
+    tool = {"name": HOSTILE, "version": "1.0", "note": "", "sha256": "1234"}
+    parts = {n: v for n, v in run.identity.items() if n in ("dataset", "category", "geometry")}
+    labels = {**run.labels, "method": HOSTILE, "backbone": "given"}
+    given = saved(tmp_path, replace(run, identity={**parts, "given": tool}, labels=labels, time={}))
+    names = {s.method: s.name for s in subjects([run, given])}
+    assert names[HOSTILE] == f"{HOSTILE}, given"
+    command, doubt = Repeats(CONFIGS).command(given)
+    assert shlex.split(command)[1:3] == ["score", "FOLDER"]
+    assert {f"name={HOSTILE}", "version=1.0"} <= set(shlex.split(command))
+    assert not doubt
+    assert len(board(subjects([run, given]), tmp_path).rows) == 2
 
 
 def test_a_preset_that_changed_is_said():

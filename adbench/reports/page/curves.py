@@ -6,8 +6,9 @@ from pathlib import Path
 
 from adbench.evaluation.curves import pr_curve, roc_curve
 from adbench.reports.page.model import NOTHING, Chart
+from adbench.reports.page.scale import Axis
 from adbench.reports.page.subjects import Subject
-from adbench.reports.page.svg import LOOKS, Axis, Mark, Panel, Series, drawing
+from adbench.reports.page.svg import LOOKS, Mark, Panel, Series, drawing
 from adbench.results import raw
 from adbench.results.notes import random_weights
 from adbench.results.records import Record, RecordError, load_scores

@@ -38,6 +38,8 @@ def decided(record: Record, folder: Path) -> Decided:
     """
     scores = load_scores(folder, record)
     value, kind = record.threshold.get("value"), record.threshold.get("kind", "train")
+    if value is None and len({score.anomalous for score in scores}) < 2:
+        return Decided(scores, by_best(scores), "normal or anomalous images are missing")
     if value is None:
         return Decided(
             scores,

@@ -6,8 +6,9 @@ from adbench.reports.cells import Cell
 from adbench.reports.marks import averaged, title_of
 from adbench.reports.page.board import shared
 from adbench.reports.page.model import Chart
+from adbench.reports.page.scale import Axis
 from adbench.reports.page.subjects import Subject
-from adbench.reports.page.svg import Axis, Mark, Panel, Series, drawing
+from adbench.reports.page.svg import Mark, Panel, Series, drawing
 
 SPEED, ACCURACIES = "inference_time_s", ("image_auroc", "pixel_auroc")
 NUMBERED = 12

@@ -115,9 +115,12 @@ def _varies(name: str, line: dict[str, str], every: Sequence[dict[str, str]]) ->
 def _alike(
     name: str, line: dict[str, str], every: Sequence[dict[str, str]]
 ) -> list[dict[str, str]]:
-    """For a setting, those with the same preset; for a preset, all."""
+    """For a setting, those with the same preset, or method where it has none; for a preset, all."""
     part = name.partition(".")[0]
-    return [other for other in every if name == part or other.get(part) == line.get(part)]
+    if name == part:
+        return list(every)
+    preset = part if part in PRESETS else "method"
+    return [other for other in every if other.get(preset) == line.get(preset)]
 
 
 def _share(name: str, value: str, every: Sequence[dict[str, str]]) -> float:

@@ -7,22 +7,18 @@ between series, so that nothing is said by colour alone.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
+from adbench.reports.page.scale import Axis, Scale
 
 WIDTH, HEIGHT = 420, 300
 """Of a panel, in its own units; the page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 28, 46
 LOOKS = 8
 """Colours; further series have them again, with other marks and dashes."""
-APART = 26
-"""Units between two named values of an axis, at least."""
-DECADES = 30.0
-"""An axis is logarithmic where its largest value is this many times its smallest."""
-TICKS = 5
 _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4", "4 2", "1 2", "10 3 2 3 2 3")
 _MARKS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
@@ -63,26 +59,6 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What an axis shows, and the values that it must hold."""
-
-    title: str
-    values: Sequence[float]
-    ends: tuple[float, float] | None = None
-    """Fixed ends; those of the values where None."""
-    name_each: bool = False
-    """Whether the values themselves are named, where they are few."""
-    span: float = 0.0
-    """The axis is at least this long, so that nothing looks larger than it is."""
-
-    @property
-    def is_log(self) -> bool:
-        """Whether the values span decades."""
-        low, high = min(self.values), max(self.values)
-        return self.ends is None and low > 0 and high >= DECADES * low
-
-
-@dataclass(frozen=True)
 class Panel:
     """One pair of axes."""
 
@@ -112,8 +88,8 @@ def drawing(
 
 
 def _panel(name: str, about: str, panel: Panel) -> Markup:
-    across = _Scale(panel.x, LEFT, WIDTH - RIGHT)
-    up = _Scale(panel.y, HEIGHT - BOTTOM, TOP)
+    across = Scale(panel.x, LEFT, WIDTH - RIGHT)
+    up = Scale(panel.y, HEIGHT - BOTTOM, TOP)
     parts = [
         Markup('<text class="label head" x="{}" y="16" font-weight="600">{}</text>').format(
             LEFT, panel.title
@@ -129,59 +105,7 @@ def _panel(name: str, about: str, panel: Panel) -> Markup:
     ).format(w=WIDTH, h=HEIGHT, n=name, t=panel.title, d=about, parts=Markup("").join(parts))
 
 
-class _Scale:
-    """From values to places along one side of a panel."""
-
-    def __init__(self, axis: Axis, start: float, end: float) -> None:
-        self.axis, self.start, self.end = axis, start, end
-        low, high = axis.ends or (min(axis.values), max(axis.values))
-        self._log = axis.is_log
-        low, high = (math.log(low), math.log(high)) if self._log else (low, high)
-        room = 0.0 if axis.ends else 0.06 * (high - low) or 0.5 * abs(high) or 1.0
-        room = max(room, (axis.span - (high - low)) / 2)
-        self.low, self.high = low - room, high + room
-
-    def __call__(self, value: float) -> float:
-        value = math.log(value) if self._log else value
-        return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
-
-    def _apart(self, values: Sequence[float]) -> list[float]:
-        """The values without those that lie too near to the one before."""
-        kept = list(values[:1])
-        for value in values[1:]:
-            if abs(self(value) - self(kept[-1])) >= APART:
-                kept.append(value)
-        return kept
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Round values inside the axis, with their texts."""
-        each = sorted(set(self.axis.values))
-        if self.axis.name_each and len(each) <= TICKS + 2:
-            return [(value, f"{value:g}") for value in self._apart(each)]
-        if self._log:
-            found = _round_logarithms(math.exp(self.low), math.exp(self.high))
-        else:
-            found = _round_values(self.low, self.high)
-        return [(value, f"{value:g}") for value in found]
-
-
-def _round_values(low: float, high: float) -> list[float]:
-    """About ``TICKS`` multiples of 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(n * step, 10) for n in range(first, last + 1)]
-
-
-def _round_logarithms(low: float, high: float) -> list[float]:
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = [s * 10.0**p for p in powers for s in (1, 2, 5)]
-    found = [value for value in every if low <= value <= high]
-    return found if len(found) <= TICKS + 3 else found[:: math.ceil(len(found) / TICKS)]
-
-
-def _across(scale: _Scale, value: float, text: str) -> Markup:
+def _across(scale: Scale, value: float, text: str) -> Markup:
     x = round(scale(value), 1)
     return Markup(
         '<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{low}" stroke="currentColor" '
@@ -190,7 +114,7 @@ def _across(scale: _Scale, value: float, text: str) -> Markup:
     ).format(x=x, top=TOP, low=HEIGHT - BOTTOM, at=HEIGHT - BOTTOM + 17, text=text)
 
 
-def _up(scale: _Scale, value: float, text: str) -> Markup:
+def _up(scale: Scale, value: float, text: str) -> Markup:
     y = round(scale(value), 1)
     return Markup(
         '<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}" stroke="currentColor" '
@@ -220,7 +144,7 @@ def _frame(panel: Panel) -> Markup:
     )
 
 
-def _series(series: Series, across: _Scale, up: _Scale) -> Markup:
+def _series(series: Series, across: Scale, up: Scale) -> Markup:
     look, shape = series.look % LOOKS, _shape(series.look)
     parts = []
     marks = series.marks
@@ -246,7 +170,7 @@ def _series(series: Series, across: _Scale, up: _Scale) -> Markup:
     return Markup("").join(parts)
 
 
-def _mark(mark: Mark, look: int, across: _Scale, up: _Scale, bar: bool) -> Markup:
+def _mark(mark: Mark, look: int, across: Scale, up: Scale, bar: bool) -> Markup:
     x, y = round(across(mark.x), 1), round(up(mark.y), 1)
     look, shape = look % LOOKS, _shape(look)
     parts = [Markup("")]

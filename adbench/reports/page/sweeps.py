@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from adbench.reports.cells import Cell
 from adbench.reports.marks import averaged, title_of
 from adbench.reports.page.model import Chart
+from adbench.reports.page.scale import Axis
 from adbench.reports.page.subjects import PRESETS, Subject
-from adbench.reports.page.svg import Axis, Mark, Panel, Series, drawing
+from adbench.reports.page.svg import Mark, Panel, Series, drawing
 from adbench.reports.swept import as_numbers, settings_of
 
 TIME = "inference_time_s"
