@@ -14,7 +14,7 @@ from adbench.results.heatmaps import FIRST, in_order, picture_name
 from adbench.results.judged import Judged
 from adbench.results.records import Record, RecordError
 
-PICTURES, SIZE, LIMIT = 12, 800, 6.0
+PICTURES, SIZE, LIMIT = 12, 720, 7.0
 """Pictures for each record, pixels of the longer side, and megabytes of all pictures together."""
 QUALITY = 70
 
@@ -183,13 +183,13 @@ def _group(one: _Open) -> GalleryGroup:
     value = "none" if judged.threshold is None else f"{judged.threshold:.4g}"
     verdicts = [judged.verdict(place) for place in range(len(one.decided.scores))]
     counts = ", ".join(
-        f"{verdict.title}: {verdicts.count(verdict)}" for verdict in FIRST if verdict in verdicts
+        f"{verdict.title} {verdicts.count(verdict)}" for verdict in FIRST if verdict in verdicts
     )
     return GalleryGroup(
         dataset=one.subject.dataset,
         category=one.record.category,
         setting=one.subject.name,
         anchor=one.record.id,
-        threshold_words=f"Threshold {value}: {one.decided.words}. Of all test images {counts}.",
+        threshold_words=f"Threshold {value}: {one.decided.words}. Test images by decision: {counts}.",
         pictures=one.taken,
     )

@@ -88,11 +88,8 @@ def _options(record: Record) -> list[str]:
     words = [f"seed={seed(record)}"] if draws(record) else []
     kind = record.threshold.get("kind")
     if kind == "folds":
-        words += [
-            "threshold=folds",
-            f"alpha={record.threshold['alpha']:g}",
-            f"folds={record.folds['wanted']}",
-        ]
+        words += ["threshold=folds", f"alpha={record.threshold['alpha']:g}"]
+        words += [f"folds={record.folds['wanted']}"] if "wanted" in record.folds else []
     elif kind == "train":
         words.append("threshold=train")
     return words if record.time else [*words, "timing.enabled=false"]
