@@ -10,11 +10,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from adbench.reports.page.model import Page
+from adbench.reports.page.model import SYMBOLS, Page
 
 TEMPLATE = Path(__file__).parent / "template"
 SCRIPTS = ("view.js", "tables.js", "board.js", "export.js", "pictures.js", "start.js")
 """Parts of the page's one script, in this order; later parts call earlier ones."""
+STYLES = ("page.css", "tables.css", "charts.css", "print.css")
+"""Parts of its styles; later ones win."""
 
 
 def render(page: Page) -> str:
@@ -28,10 +30,11 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = "\n".join(_read(name) for name in SCRIPTS)
+    script = "\n".join(map(_read, SCRIPTS))
     return environment.get_template("page.html.j2").render(
         page=page,
-        style=Markup(_read("page.css")),
+        symbols=SYMBOLS,
+        style=Markup("\n".join(map(_read, STYLES))),
         script=Markup(script),
         script_hash=_hash_of(script),
     )
