@@ -92,14 +92,24 @@ def _reproduced(tables: Sequence[PublishedTable]) -> str:
         "within": f"{counts['within']} are reproduced within their band",
         "outside": f"{counts['outside']} are not",
         "inconclusive": f"{counts['inconclusive']} cannot be decided with so few images",
-        "none": f"{counts['none']} cannot be compared, because they were measured with another "
-        "backbone or other images, or are times and sizes of another machine and other code",
+        "none": f"{counts['none']} cannot be compared ({_why_not(tables)})",
     }
     shown = [text for kind, text in said.items() if counts[kind]]
     return (
         f"Of {_counted(total, 'printed number')} with a measured one beside them, "
         f"{'; '.join(shown)}. The reason stands at each table."
     )
+
+
+def _why_not(tables: Sequence[PublishedTable]) -> str:
+    """Why numbers are not set against the printed ones."""
+    lines = [line for table in tables for line in table.lines if line.kind == "none"]
+    other = sum(line.row.endswith("*") for line in lines)
+    words = [
+        (other, "measured with another setting than the printed one, such as another backbone"),
+        (len(lines) - other, "of other images, or times and sizes of another machine and code"),
+    ]
+    return ", ".join(f"{count} {text}" for count, text in words if count)
 
 
 def _names(settings: Sequence[Subject], records: Sequence[Record]) -> str:

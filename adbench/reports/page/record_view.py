@@ -5,6 +5,7 @@ from typing import Any
 from adbench.reports.page.model import RecordView
 from adbench.reports.page.repeat import Repeats
 from adbench.reports.page.subjects import Subject, dataset_of
+from adbench.reports.remarks import grouped
 from adbench.reports.repeats import seed
 from adbench.reports.swept import settings_of
 from adbench.results.notes import RANDOM, random_weights
@@ -89,7 +90,6 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("images", _images(record)),
         ("fingerprint of the images", record.identity["dataset"].get("fingerprint")),
         ("weights", _weights(record)),
-        ("sha256 of the weights", record.identity.get("backbone", {}).get("sha256")),
         ("threshold", _threshold(record)),
         ("machine", environment.get("processor")),
         ("device", environment.get("device")),
@@ -102,7 +102,10 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("total for one image", _total(record)),
         ("date", record.date),
         *(("note", note) for note in record.notes),
-        *((f"no {place}", why) for place, why in record.reasons.items()),
+        *(
+            ("not measured", f"{', '.join(places)}: {why}")
+            for why, places in grouped(record.reasons).items()
+        ),
     ]
     return [(name, str(value)) for name, value in found if value not in (None, "", {})]
 
