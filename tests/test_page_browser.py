@@ -93,8 +93,8 @@ def test_nothing_is_cut_off_and_all_sections_are_there(opened, width, scheme):
         assert section.locator("h1, h2").first.is_visible()
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS[:2])
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1024, "light")])
 def test_an_automatic_check_finds_nothing_serious(opened, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     for fragment in ("", "#gallery?picture=picture-0-1&verdict=outside&gallery.group=all"):
