@@ -190,6 +190,8 @@ def _group(one: _Open) -> GalleryGroup:
         category=one.record.category,
         setting=one.subject.name,
         anchor=one.record.id,
-        threshold_words=f"Threshold {value}: {one.decided.words}. Test images by decision: {counts}.",
+        threshold_words=(
+            f"Threshold {value}: {one.decided.words}. Test images by decision: {counts}."
+        ),
         pictures=one.taken,
     )
