@@ -4,7 +4,6 @@ import ctypes
 import gc
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,9 @@ from torch import Tensor, nn
 
 from adbench.backbones import trial
 from adbench.backbones.network import EngineName, Network, Precision, Run, Size, outputs_of
+from adbench.kernels.device import in_blocks
 from adbench.system.machine import device_name
+from adbench.system.precision import whole_floats
 
 
 class Engine:
@@ -69,14 +70,18 @@ class Engine:
         places = [made.indices.index(output) for output in wanted]
         step = 1 if self._device.type == "cpu" else len(images)
         maps: list[Tensor] = []
-        for start in range(0, len(images), step):
-            with torch.inference_mode(), _without_tf32(self._device):
-                found = made.run(made.normalise(images[start : start + step].to(self._device)))
+
+        def compute(block: slice) -> None:
+            with torch.inference_mode(), whole_floats(self._device):
+                found = made.run(made.normalise(images[block].to(self._device)))
             chosen = [found[place] for place in places]
             # Made out here: a tensor that is made in inference mode refuses to be changed later.
-            maps = maps or [torch.empty(len(images), *output.shape[1:]) for output in chosen]
+            if not maps:
+                maps.extend(torch.empty(len(images), *output.shape[1:]) for output in chosen)
             for whole, output in zip(maps, chosen, strict=True):
-                whole[start : start + step] = output
+                whole[block] = output
+
+        in_blocks(compute, len(images), step, "images")
         pooled = maps[-1].mean(dim=(2, 3)) if vectors else None  # the last level is the deepest
         return [maps[wanted.index(made.levels[layer])] for layer in layers], pooled
 
@@ -116,7 +121,7 @@ class Engine:
         )
         example = _normalised(image.to(self._device), mean, std).contiguous()
         module = network.cut(indices).eval().to(self._device)
-        with _without_tf32(self._device):
+        with whole_floats(self._device):
             expected = trial.outputs(module, example, network)
             run = self._compile(module, example)
             trial.require_same(run(example), expected, network.name, self._precision)
@@ -171,12 +176,3 @@ def _trim() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _without_tf32(device: torch.device) -> AbstractContextManager[None]:
-    """By default cuDNN rounds what goes into a convolution to 10 bits."""
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )

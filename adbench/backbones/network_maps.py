@@ -57,7 +57,7 @@ class NetworkMaps(ABC):
     engine: EngineName = "torch"
     """What computes the network: torch, or OpenVINO on a CPU. Features of one are never taken for
     those of the other."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """auto takes the GPU where there is one."""
 
     def __post_init__(self) -> None:

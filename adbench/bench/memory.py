@@ -1,9 +1,16 @@
-"""Whether a computation fits the memory that is free, found out before it starts."""
+"""Whether a computation fits the memory that is free, on the device too, before it starts."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from adbench.data.samples import Images
-from adbench.detectors.detector import Detector, EstimatesMemory, Provider
+from adbench.detectors.detector import (
+    Detector,
+    EstimatesDeviceMemory,
+    EstimatesMemory,
+    Provider,
+)
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.system import machine
 
@@ -23,37 +30,48 @@ def require(
         rest: Bytes that the rest of the run needs at the same time.
 
     Raises:
-        AdbenchError: With what is needed and what is free.
+        AdbenchError: With what is needed and what is free, in the memory or on the device.
     """
     if not isinstance(detector, EstimatesMemory):
         return
-    needed = detector.memory(normal, test, provider) + rest
-    if needed > machine.free_memory():
+
+    def needed(other: EstimatesMemory) -> int:
+        return other.memory(normal, test, provider) + rest
+
+    if needed(detector) > machine.free_memory():
         detector.release()
-    if needed <= (free := machine.free_memory()):
+    advice = "free some, or set a smaller geometry.resize and geometry.crop"
+    _require(detector, len(normal), needed, machine.free_memory(), "", advice)
+    if isinstance(detector, EstimatesDeviceMemory):
+        free = machine.free_device_memory(detector.device)
+
+        def on_device(other: EstimatesDeviceMemory) -> int:
+            return other.device_memory(normal, test, provider)
+
+        if free is not None:
+            advice = "set device=cpu, or a smaller geometry.resize and geometry.crop"
+            _require(detector, len(normal), on_device, free, f" on {detector.device}", advice)
+
+
+def _require(
+    detector: Any, images: int, needed: Callable[[Any], int], free: int, where: str, advice: str
+) -> None:
+    """Raise unless what is needed of one kind of memory is free."""
+    if (missing := needed(detector)) <= free:
         return
-    words = next(
-        (
-            words
-            for words, other in detector.less_memory()
-            if _needed(other, normal, test, provider) + rest <= free
-        ),
-        "",
-    )
-    advice = (
-        f"{words} would fit"
-        if words
-        else ("free some, or set a smaller geometry.resize and geometry.crop")
-    )
+    for words, other in detector.less_memory():
+        if _possible(needed, other) <= free:
+            advice = f"{words} would fit"
+            break
     raise AdbenchError(
-        f"{detector.title} on {len(normal)} images needs about {needed / 1e9:.1f} GB of memory and "
-        f"{free / 1e9:.1f} GB are free; {advice}"
+        f"{detector.title} on {images} images needs about {missing / 1e9:.1f} GB of memory{where} "
+        f"and {free / 1e9:.1f} GB are free; {advice}"
     )
 
 
-def _needed(detector: EstimatesMemory, normal: Images, test: int, provider: Provider) -> float:
+def _possible(needed: Callable[[Any], int], detector: Any) -> float:
     """Bytes, and no bound for a setting that these features cannot have."""
     try:
-        return detector.memory(normal, test, provider)
+        return needed(detector)
     except ImpossibleError:
         return math.inf

@@ -165,6 +165,20 @@ class EstimatesMemory(Protocol):
 
 
 @runtime_checkable
+class EstimatesDeviceMemory(Protocol):
+    """A detector that knows how much memory of a device it will need."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        ...
+
+    def device_memory(self, normal: Images, test: int, provider: Provider) -> int:
+        """Bytes of the device at the peak of fitting on ``normal`` and scoring ``test`` images."""
+        ...
+
+
+@runtime_checkable
 class Decides(Protocol):
     """A detector with thresholds of its own, which were found when it was fitted."""
 

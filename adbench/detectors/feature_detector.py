@@ -2,8 +2,11 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
+
+import torch
 
 from adbench.backbones.backbone import Backbone
 from adbench.data.geometry import Geometry
@@ -12,6 +15,7 @@ from adbench.data.samples import Images
 from adbench.detectors.detector import Detector, Provider
 from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
 from adbench.features.features import Features
+from adbench.kernels.device import has_double
 from adbench.methods import method as methods
 from adbench.methods.method import Method, Scores
 from adbench.system.machine import synchronise
@@ -65,6 +69,10 @@ class FeatureDetector:
 
         The stage is called ``fit`` where the whole fit was computed here.
         """
+        with self._memory_named():
+            return self._fitted(normal, provider)
+
+    def _fitted(self, normal: Images, provider: Provider) -> Self:
         features = self._features(normal, provider)
         method = copy.copy(self.method)
         selection = method.selection() if isinstance(method, methods.Selects) else None
@@ -88,7 +96,7 @@ class FeatureDetector:
             AdbenchError: Images that reach the network at another size than those of the fit.
         """
         features = self._test_features(images)
-        with stage("score"):
+        with self._memory_named(), stage("score"):
             return self.method.score(features)
 
     def facts(self) -> dict[str, Any]:
@@ -98,7 +106,7 @@ class FeatureDetector:
             "channels": {
                 str(i): shape[0] for i, shape in zip(self.reads()[0], self.shapes, strict=True)
             },
-            "notes": list(getattr(self.method, "notes_", [])),
+            "notes": [*getattr(self.method, "notes_", []), *self._notes_of_device()],
             "state_bytes": methods.state_bytes(self.method),
         }
         if isinstance(self.method, methods.CountsWork):
@@ -151,7 +159,7 @@ class FeatureDetector:
         """Scores of adopted copies: in one pass where the method can, else one after another."""
         features = self._test_features(images)
         chosen: list[Any] = [variant.method for variant in variants]
-        with stage("score"):
+        with self._memory_named(), stage("score"):
             if isinstance(self.method, methods.ScoresTogether):
                 return self.method.score_all(features, chosen, maps)
             return [method.score(features) for method in chosen]
@@ -161,6 +169,12 @@ class FeatureDetector:
         if not isinstance(self.method, methods.EstimatesMemory):
             return 0
         return self.method.memory(self._features(normal, provider), test)
+
+    def device_memory(self, normal: Images, test: int, provider: Provider) -> int:
+        """Bytes that the method holds on the device at its peak; 0 where it makes no estimate."""
+        if not isinstance(self.method, methods.EstimatesDeviceMemory):
+            return 0
+        return self.method.device_memory(self._features(normal, provider), test)
 
     def less_memory(self) -> Iterator[tuple[str, Self]]:
         """Settings of the method that need less memory."""
@@ -174,6 +188,22 @@ class FeatureDetector:
         if not isinstance(self.method, methods.HasRivals):
             return {}
         return {n: replace(self, method=rival) for n, rival in self.method.rivals().items()}
+
+    def _notes_of_device(self) -> list[str]:
+        if has_double(torch.device(self.device)):
+            return []
+        return [f"{self.device} has no float64; what needs it was computed on the CPU"]
+
+    @contextmanager
+    def _memory_named(self) -> Iterator[None]:
+        """A block whose error says what to set where the memory of the device runs out."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            smaller = next((f", or {words}" for words, _ in self.less_memory()), "")
+            raise AdbenchError(
+                f"{self.title}: {self.device} ran out of memory; set device=cpu{smaller}"
+            ) from error
 
     def _settings(self) -> dict[str, Any]:
         """The method's settings; in which order its layers were written bears on nothing."""

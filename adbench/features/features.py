@@ -2,8 +2,9 @@
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 
@@ -20,7 +21,9 @@ class Features:
             of another source.
         key: Names the source and the images; empty where nothing may be kept under its name.
         device: Where a method may compute, such as ``cuda:0``; the tensors themselves are on
-            the CPU.
+            the CPU, apart from those that ``on_device`` gives.
+        plain: Whether methods compute by plain torch on the CPU too, as they do on every other
+            device, so that the one can be compared with the other.
         files: Where the maps are mapped from, if they are.
     """
 
@@ -30,6 +33,7 @@ class Features:
     source: str = ""
     key: str = ""
     device: str = "cpu"
+    plain: bool = False
     files: list[mmap.mmap] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -43,9 +47,20 @@ class Features:
         They have no key, so nothing is kept under their name.
         """
         vectors = None if self.vectors is None else self.vectors[images]
-        return Features(
-            [m[images] for m in self.maps], vectors, self.size, self.source, device=self.device
-        )
+        maps = [m[images] for m in self.maps]
+        return replace(self, maps=maps, vectors=vectors, key="", files=[])
+
+    @property
+    def torch_device(self) -> torch.device | None:
+        """Where plain torch computes; None for the compiled kernels on the CPU."""
+        device = torch.device(self.device)
+        return device if self.plain or device.type != "cpu" else None
+
+    def on_device(self) -> "Features":
+        """The same features on their device; those of the CPU are not copied."""
+        maps = [m.to(self.device) for m in self.maps]
+        vectors = None if self.vectors is None else self.vectors.to(self.device)
+        return replace(self, maps=maps, vectors=vectors)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -58,7 +73,7 @@ class Features:
         return [int(m.shape[1]) for m in self.maps]
 
     def blocks(self, limit: int, per_image: int | None = None) -> Iterator["Features"]:
-        """All images in order, a block at a time, for a pass in bounded memory.
+        """All images in order, a block at a time and on the device, for a pass in bounded memory.
 
         Mapped maps leave the memory after each block: a pass reads them once, and the system itself
         would only take them back when memory is short.
@@ -70,7 +85,7 @@ class Features:
         size = per_image or sum(m[0].numel() * m.element_size() for m in self.maps)
         step = max(1, limit // size)
         for first in range(0, len(self), step):
-            yield self[first : first + step]
+            yield self[first : first + step].on_device()
             self.evict()
 
     def evict(self) -> None:

@@ -74,9 +74,13 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:
         resolved = False
     if not resolved:
-        mean = np.diagonal(matrix).mean()
-        raise AdbenchError(
-            f"ridge is too small to invert a covariance with mean diagonal {mean:.3g}; "
-            "raise method.ridge"
-        )
+        raise too_small(float(np.diagonal(matrix).mean()))
     return lower
+
+
+def too_small(mean: float) -> AdbenchError:
+    """The error where a ridge does not make a matrix with this mean diagonal invertible."""
+    return AdbenchError(
+        f"ridge is too small to invert a covariance with mean diagonal {mean:.3g}; "
+        "raise method.ridge"
+    )

@@ -95,7 +95,7 @@ def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
         (n,) float32 mean distance (not squared) of each point to ``count`` random points.
     """
     chosen = np.random.default_rng(seed).choice(len(points), min(count, len(points)), replace=False)
-    starts = points[torch.from_numpy(np.sort(chosen))]
+    starts = points[torch.from_numpy(np.sort(chosen)).to(points.device)]
     return torch.cat([_distances(block, starts).mean(dim=1) for block in points.split(4096)])
 
 
@@ -182,19 +182,20 @@ def _plainly(
 ) -> np.ndarray:
     """One pass over the points per pick."""
     require_finite(points, "points")
-    order = np.empty(size, np.int64)
-    order[: len(known)] = known
+    order = torch.empty(size, dtype=torch.int64, device=points.device)
+    order[: len(known)] = torch.from_numpy(known)
     bounds = torch.full((len(points),), torch.inf, device=points.device)
     if initial is not None:
         bounds = initial.to(points.device, torch.float32, copy=True)
     for j in range(size):
         if j >= len(known):
-            order[j] = int(bounds.argmax())  # the first of equals
-        pick = int(order[j])
-        torch.minimum(bounds, _distances(points[pick : pick + 1], points)[0], out=bounds)
-        bounds[pick] = -1
+            order[j] = bounds.argmax()  # the first of equals
+        pick = order[j : j + 1]  # stays on the device: to read it would wait for every pick
+        torch.minimum(bounds, _distances(points[pick], points)[0], out=bounds)
+        bounds.index_fill_(0, pick, -1)
         shown.update()
-    return order
+    picks: np.ndarray = order.cpu().numpy()
+    return picks
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from adbench.errors import AdbenchError
 from adbench.kernels import leaves
+from adbench.kernels.device import widest
+from adbench.kernels.products import merged, nearest_rows
 from adbench.kernels.screen import RANKS, Screen
 from adbench.system.parallel import workers
 
@@ -37,14 +39,19 @@ class Neighbors:
     Besides the bank, a row takes at most 80 float32 in leaves, and 18 to 258 float32 where there
     are products, or d + 2 where the spectrum is flat; a thread takes about 5 MB.
 
+    On a device, products in float32 choose a few candidates, and direct differences in the widest
+    type of the device decide among them, see ``adbench.kernels.products``.
+
     Args:
-        bank: (n, d) float32, finite. It is not copied.
+        bank: (n, d) float32, finite. It is not copied, unless to another device.
+        device: Where plain torch searches; None for the compiled search on the CPU.
     """
 
-    def __init__(self, bank: Tensor) -> None:
-        self.bank = bank.contiguous()
+    def __init__(self, bank: Tensor, device: torch.device | None = None) -> None:
+        self.bank = bank.contiguous() if device is None else bank.contiguous().to(device)
+        self._device = device
         self._parts: dict[tuple[int, int], _Leafed | _Flat] = {}
-        if bank.device.type == "cpu":
+        if device is None:
             n, d = bank.shape
             with workers():
                 self._screen = Screen(self.bank.numpy(), d if d <= 16 else min(FINE, d // 2))
@@ -69,7 +76,7 @@ class Neighbors:
 
         Returns:
             (q, k) float32 distances, ascending, and (q, k) int64 rows of the bank, the lowest of
-            equally near ones.
+            equally near ones; both on the device of the bank.
 
         Raises:
             AdbenchError: k is larger than the bank, or the queries have another dimension.
@@ -102,7 +109,7 @@ class Neighbors:
             raise AdbenchError(
                 f"queries of shape {tuple(queries.shape)} do not fit a bank of {d} dimensions"
             )
-        if self.bank.device.type != "cpu":
+        if self._device is not None:
             return _on_device(self.bank, queries, k, sizes)
 
         x = np.ascontiguousarray(queries.numpy())
@@ -216,15 +223,13 @@ class _Flat:
 def _on_device(
     bank: Tensor, queries: Tensor, k: int, sizes: Sequence[int]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Direct differences with all bank rows, 256 queries at a time."""
-    parts = []
-    for block in queries.split(QUERIES):
-        distances = torch.cdist(
-            block.to(bank.device), bank[: sizes[-1]], compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        ordered = [distances[:, :size].sort(dim=1, stable=True) for size in sizes]
-        parts.append([(values[:, :k].cpu(), rows[:, :k].cpu()) for values, rows in ordered])
-    return [
-        (torch.cat([v for v, _ in found]), torch.cat([r for _, r in found]))
-        for found in zip(*parts, strict=True)
-    ]
+    """Neighbours in the first rows of a bank on a device, part by part."""
+    x = queries.to(bank.device)
+    squares = bank.square().sum(dim=1)
+    empty = x.new_empty(len(x), 0, dtype=widest(x.device))
+    known, found = (empty, empty.long()), []
+    for first, until in pairwise([0, *sizes]):
+        part = nearest_rows(x, bank[first:until], squares[first:until], min(k, until - first))
+        known = merged(known, (part[0], part[1] + first), k)
+        found.append((known[0].sqrt().float(), known[1]))
+    return found

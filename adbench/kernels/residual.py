@@ -6,8 +6,9 @@ not be computed one by one: together they hold the squared length of what the ot
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from adbench.kernels import patches, stacked
@@ -32,6 +33,11 @@ class Axes:
     unit: bool
     center: bool
     rule: patches.Rule
+
+    def on(self, device: torch.device | None) -> "Axes":
+        """Itself on a device; None leaves it where it is."""
+        moved = {n: getattr(self, n).to(device) for n in ("axes", "mean", "offset")}
+        return replace(self, **moved)
 
     def squares(self, layers: list[Tensor], rank: int) -> tuple[Tensor, Tensor]:
         """The squared coordinates of the patches of one image on the last ``rank`` axes.

@@ -84,14 +84,27 @@ def moments(
     return np.triu(gram) + np.triu(gram, 1).T, total
 
 
+def plain_moments(
+    blocks: Iterable[list[Tensor]], rule: patches.Rule, unit: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """``moments`` by plain torch where the blocks are, from the patches themselves."""
+    gram, total = torch.zeros(()), torch.zeros(())
+    for block in blocks:
+        y = patches.rows(patches.stack([layer.double() for layer in block], rule))  # (b h w, d)
+        if unit:
+            y /= y.norm(dim=1, keepdim=True).clamp_min(SHORTEST)
+        gram, total = gram.to(y) + y.T @ y, total.to(y) + y.sum(dim=0)
+    return gram.cpu().numpy(), total.cpu().numpy()
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b`` of float32 matrices by numpy: on AMD processors torch's MKL has 40% of its rate.
+    """``a @ b`` of float32 matrices, on the CPU by numpy: on AMD torch's MKL has 40% of its rate.
 
     Callers limit the BLAS to one thread by ``workers(1)`` around all their products. Several
     threads lose more than they bring here: those of a BLAS go on spinning beside the backbone, and
     those of torch spin beside threads that share its rows.
     """
-    return torch.from_numpy(a.numpy() @ b.numpy())
+    return torch.from_numpy(a.numpy() @ b.numpy()) if a.device.type == "cpu" else a @ b
 
 
 def unit(y: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from adbench.kernels import patches, projection
 from adbench.kernels.coreset import greedy, greedy_bytes, official_start, random_order
 from adbench.kernels.finite import require_finite
 from adbench.methods.embedding import PatchEmbedding
+from adbench.system.precision import whole_floats
 from adbench.system.settings import STRICT, When, settings_of
 
 
@@ -96,7 +97,8 @@ class Coreset:
         elif self.start == "random":
             first = int(np.random.default_rng(self.seed).integers(count))
         # Algorithm 1: m_i <- argmax over the patches of the distance to the nearest of m_1 .. m_i-1
-        return greedy(points, size, first, initial, known)
+        plain = normal.torch_device is not None
+        return greedy(points, size, first, initial, known, plain)
 
     def rows(
         self,
@@ -127,6 +129,13 @@ class Coreset:
         count, d = embedding.count(normal), sum(embedding.channels(normal))
         return greedy_bytes(count, self._dims(count, d), size)
 
+    def device_memory(self, embedding: PatchEmbedding, normal: Features) -> int:
+        """Bytes of a device that ``order`` holds at its peak, apart from one block of patches."""
+        if not self.is_greedy:
+            return 0
+        count, d = embedding.count(normal), sum(embedding.channels(normal))
+        return 4 * count * (self._dims(count, d) + 4)  # the points, and a few numbers of each
+
     def _points(self, embedding: PatchEmbedding, normal: Features) -> Tensor:
         """(n, dims) float32 patches in the space of the selection, on the device of the features.
 
@@ -139,15 +148,15 @@ class Coreset:
         parts: list[Tensor] = []
         if self.projection != "none":
             draw = projection.gaussian if self.projection == "gaussian" else projection.sparse
-            parts = list(torch.split(draw(d, dims, self.seed), channels))
-        points = torch.empty(count, dims)
+            parts = list(torch.split(draw(d, dims, self.seed).to(normal.device), channels))
+        points = torch.empty(count, dims, device=normal.device)
         done = 0
         for block in embedding.blocks(normal):
             made = _projected(embedding, block, parts) if parts else embedding(block)
             points[done : done + len(made)] = made
             done += len(made)
         require_finite(points, "patch features")
-        return points.to(normal.device)
+        return points
 
     def _dims(self, count: int, d: int) -> int:
         if self.projection == "none":
@@ -159,10 +168,11 @@ class Coreset:
 
 def _projected(embedding: PatchEmbedding, block: Features, parts: list[Tensor]) -> Tensor:
     """(n h w, dims) from the rows of the projection that belong to each layer."""
-    layers = [
-        F.conv2d(layer, part.T[:, :, None, None])
-        for layer, part in zip(embedding.layers(block), parts, strict=True)
-    ]
+    with whole_floats(parts[0].device):
+        layers = [
+            F.conv2d(layer, part.T[:, :, None, None])
+            for layer, part in zip(embedding.layers(block), parts, strict=True)
+        ]
     total = layers[0]
     for deeper in layers[1:]:
         total = total + patches.resize(deeper, block.grid, embedding.upsample)

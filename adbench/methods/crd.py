@@ -15,6 +15,7 @@ so a fit keeps d axes however large n is, and one pass over the test images serv
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ from adbench.methods.embedding import BLOCK, PatchEmbedding
 from adbench.methods.graph.crd import CRDGraph
 from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.method import Scores, forget, require_fitted
+from adbench.methods.on_device import device_of, in_double, settle
 from adbench.methods.patchcore import PatchCore
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
@@ -118,7 +120,8 @@ class CRD:
         Raises:
             AdbenchError: There is no image, the coreset keeps no patch, or features are not finite.
         """
-        forget(self)
+        forget(self, "projector")
+        settle(self, normal)
         if not len(normal):
             raise AdbenchError("CRD.fit: no training images")
         moments = (
@@ -127,7 +130,7 @@ class CRD:
             else spectrum.moments(normal, self.embedding.layers, self.embedding.upsample, self.unit)
         )  # F F^T (d, d), the sum of F (d,), n
         self.count_ = moments[2]
-        found = spectrum.decompose(*moments, self.center)
+        found = spectrum.decompose(*moments, self.center, normal)
         self.eigenvalues_, self.axes_, self.mean_, self.offset_ = found
         self.shapes_ = [tuple(m.shape[1:]) for m in self.embedding.layers(normal[:1])]
         self.source_ = normal.source
@@ -142,12 +145,20 @@ class CRD:
     ) -> list[Scores]:
         """``score`` of copies with other score settings, from one pass over the images."""
         require_fitted(self, test)
-        rule = self.embedding.upsample
-        axes = Axes(self.axes_, self.mean_, self.offset_, self.unit, self.center, rule)
+        settle(self, test, "projector")
         weights, ranks = [v._weights() for v in variants], [v._plan()[0] for v in variants]
         # the sum over the axes of equation 3.8
-        scores = spectrum.weighted_squares(test, self.embedding.layers, axes, weights, ranks)
+        scores = spectrum.weighted_squares(
+            test, self.embedding.layers, self.projector, weights, ranks
+        )
         return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+
+    @cached_property
+    def projector(self) -> Axes:
+        """U^T, where the method computes."""
+        rule = self.embedding.upsample
+        axes = Axes(self.axes_, self.mean_, self.offset_, self.unit, self.center, rule)
+        return axes.on(device_of(self))
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> CRDGraph:
         """See ``adbench.methods.method.Exports``."""
@@ -187,6 +198,16 @@ class CRD:
             kept = 12 * size * d
         return max(bank, spectrum.peak_bytes(d, normal, test, kept))
 
+    def device_memory(self, normal: Features, test: int) -> int:
+        """Bytes of a device at the peak of fit or score."""
+        d, selection, kept = sum(self.embedding.channels(normal)), 0, 0
+        if self.has_coreset:
+            selection = 4 * BLOCK
+            if self.selects:
+                selection += self.coreset.device_memory(self.embedding, normal)
+            kept = 24 * max(1, int(self.ratio * self.embedding.count(normal))) * d
+        return max(selection, spectrum.peak_bytes(d, normal, test, kept))
+
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Smaller coresets, where F is one; the decomposition does not grow with the images."""
         if self.has_coreset:
@@ -203,7 +224,11 @@ class CRD:
         self, normal: Features, order: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, int]:
         self.order_ = self.coreset.rows(self.embedding, normal, self.ratio, order)
-        y = self.embedding.rows(normal, self.order_).double().numpy()  # (n, d)
+        rows = self.embedding.rows(normal, self.order_)  # (n, d)
+        if (device := in_double(normal).torch_device) is not None:
+            column = rows.to(device).T[None, :, :, None]  # as the layer of one image
+            return *stacked.plain_moments([[column]], self.embedding.upsample, self.unit), len(rows)
+        y = rows.double().numpy()
         if self.unit:
             y = y / stacked.lengths(y)
         return y.T @ y, y.sum(0), len(y)
@@ -227,4 +252,4 @@ class CRD:
         scores = scores.sqrt() if self.power == "root" else scores  # (n, h, w)
         with stage("map"):
             made = self.anomaly_map(scores, size) if maps else None
-        return Scores(scores.flatten(1).amax(1), made)
+        return Scores(scores.flatten(1).amax(1).cpu(), made)

@@ -14,6 +14,7 @@ from adbench.errors import ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels import patches
 from adbench.kernels.finite import require_finite
+from adbench.system.precision import whole_floats
 from adbench.system.settings import STRICT, When
 
 BLOCK = 80 * 10**6
@@ -90,7 +91,7 @@ class PatchEmbedding:
         return features.blocks(BLOCK, 4 * height * width * sum(self.channels(features)))
 
     def rows(self, features: Features, picked: np.ndarray) -> Tensor:
-        """(m, d) float32 patches of the (m,) picked rows, in the order of the picks."""
+        """(m, d) float32 patches of the (m,) picked rows, in the order of the picks, on the CPU."""
         places = np.argsort(picked, kind="stable")  # where the patches go, by ascending row
         ordered = picked[places]
         chosen = torch.empty(len(picked), sum(self.channels(features)))
@@ -98,8 +99,8 @@ class PatchEmbedding:
         for block in self.blocks(features):
             embedded = self(block)
             here = slice(*np.searchsorted(ordered, [first, first + len(embedded)]))
-            rows = torch.from_numpy(ordered[here] - first)
-            chosen[torch.from_numpy(places[here])] = embedded[rows]
+            rows = torch.from_numpy(ordered[here] - first).to(embedded.device)
+            chosen[torch.from_numpy(places[here])] = embedded[rows].cpu()
             first += len(embedded)
         return chosen
 
@@ -143,7 +144,9 @@ def official_embedding(maps: list[Tensor], patch: int = 3) -> list[Tensor]:
     kernel = torch.full((512, 1, 3, 3), 0.1, dtype=fine.dtype, device=fine.device)
     kernel[:, :, 1, 1] = 0.2
     pooled = F.avg_pool2d(deep, 3, stride=1, padding=1)
+    with whole_floats(fine.device):
+        filtered = F.conv2d(fine, kernel, padding=1, groups=512)
     return [
-        F.conv2d(fine, kernel, padding=1, groups=512),
+        filtered,
         (pooled[:, 0::2] + pooled[:, 1::2]) / 2,
     ]

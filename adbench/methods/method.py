@@ -119,6 +119,18 @@ class EstimatesMemory(Protocol):
 
 
 @runtime_checkable
+class EstimatesDeviceMemory(Protocol):
+    """A method that computes on a device, and knows how much of its memory it will need."""
+
+    def device_memory(self, normal: Features, test: int) -> int:
+        """Bytes at the peak of a fit on ``normal`` and a score of ``test`` images after it.
+
+        Copies of features on the device do count; blocks that shrink where memory is short do not.
+        """
+        ...
+
+
+@runtime_checkable
 class CountsWork(Protocol):
     """A method whose distance stage has a countable cost."""
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
+from adbench.kernels.device_field import DeviceField
 from adbench.kernels.finite import require_finite
 from adbench.kernels.gaussian_field import Form, GaussianField
 from adbench.kernels.reduction import Reduction, draw
@@ -18,6 +18,7 @@ from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.graph.padim import PaDiMGraph
 from adbench.methods.graph.parts import Shape, anomaly_maps
 from adbench.methods.method import Scores, forget, require_fitted
+from adbench.methods.on_device import device_of, in_double, settle
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -106,12 +107,14 @@ class PaDiM:
             ImpossibleError: There are more dims than channels.
         """
         forget(self, "gaussians")
+        normal = in_double(normal)
+        settle(self, normal)
         if len(normal) < 2:
             raise AdbenchError(f"a covariance needs at least 2 normal images, got {len(normal)}")
         reduction = self._reduction(normal)
         form = self._form(normal, reduction)
         # mu and sum (x - mu) (x - mu)' / (N - 1), or the training values that give it
-        field = self.gaussians = GaussianField.fit(normal.maps, reduction, form, normal.evict)
+        field = self.gaussians = self._field(normal, reduction, form)
         self.shapes_, self.reduction_ = reduction.shapes, reduction.layers
         self.mean_, self.form_, self.values_ = field.mean, field.form, field.values
         field.factor(self._ridge())  # Sigma adds ridge I; one that is too small is refused here
@@ -127,6 +130,8 @@ class PaDiM:
                 not finite.
         """
         require_fitted(self, test)
+        test = in_double(test)
+        settle(self, test, "gaussians")
         if (shapes := _shapes(test)) != self.shapes_:
             raise AdbenchError(
                 f"PaDiM was fitted on maps of (c, h, w) {self.shapes_} and cannot score maps of "
@@ -136,11 +141,11 @@ class PaDiM:
             require_finite(m, "test features")
         with stage("distance"):
             squared = self.gaussians.squared_distances(test.maps, self._ridge(), test.evict)
-            distances = torch.from_numpy(np.sqrt(squared))  # (n, h, w)
+            distances = torch.as_tensor(squared).sqrt()  # (n, h, w), where the field is
         with stage("map"):
             maps = self.anomaly_map(distances, test.size)
         scored = maps if self.image_score == "blurred" else distances
-        return Scores(scored.amax(dim=(1, 2)), maps)
+        return Scores(scored.amax(dim=(1, 2)).cpu(), maps)
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PaDiMGraph:
         """See ``adbench.methods.method.Exports``."""
@@ -148,13 +153,14 @@ class PaDiM:
         return PaDiMGraph(maps, self.gaussians, self._ridge(), self.image_score)
 
     @cached_property
-    def gaussians(self) -> GaussianField:
+    def gaussians(self) -> GaussianField | DeviceField:
         """What scores: the learned state and, for the last ridge, the factors of Sigma.
 
         Copies that differ in score settings share it.
         """
-        reduction = Reduction(self.shapes_, self.reduction_)
-        return GaussianField(reduction, self.mean_, self.form_, self.values_)
+        reduction, device = Reduction(self.shapes_, self.reduction_), device_of(self)
+        state = reduction, self.mean_, self.form_, self.values_
+        return GaussianField(*state) if device is None else DeviceField(*state, device)
 
     @property
     def notes_(self) -> list[str]:
@@ -172,11 +178,23 @@ class PaDiM:
         maps = test * (reduction.positions + normal.size[0] * normal.size[1])
         return GaussianField.bytes(reduction, form, len(normal), test) + 12 * maps
 
+    def device_memory(self, normal: Features, test: int) -> int:
+        """Bytes of a device at the peak of a fit to ``normal``, or of a score after it."""
+        reduction = self._reduction(normal)
+        return DeviceField.bytes(reduction, self._form(normal, reduction), len(normal), test)
+
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer dimensions."""
         selected = {} if self.reduces else {"reduction": "select"}
         fewer = (dims for dims in (550, 200, 100, 50) if dims < (self.dims or 551))
         yield from ({**selected, "dims": dims} for dims in fewer)
+
+    def _field(
+        self, normal: Features, reduction: Reduction, form: Form
+    ) -> GaussianField | DeviceField:
+        if (device := device_of(self)) is None:
+            return GaussianField.fit(normal.maps, reduction, form, normal.evict)
+        return DeviceField.fit(normal.maps, reduction, form, device, normal.evict)
 
     def _reduction(self, normal: Features) -> Reduction:
         total = sum(normal.channels)

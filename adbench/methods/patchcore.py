@@ -35,6 +35,7 @@ from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.graph.patchcore import PatchCoreGraph
 from adbench.methods.image_score import mean_of_top, top_count
 from adbench.methods.method import Scores, forget, require_fitted
+from adbench.methods.on_device import device_of, settle
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -45,7 +46,7 @@ class PatchCore:
 
     Learned by ``fit``:
         order_: (m,) int64 rows of the patches that the bank keeps, first pick first.
-        bank_: (m, d) float32, those patches in that order, on the device of the features.
+        bank_: (m, d) float32, those patches in that order.
         patches_: The number of normal patches that they were chosen from.
         source_: The source of the features.
     """
@@ -131,24 +132,25 @@ class PatchCore:
             AdbenchError: There is no image, or features are not finite.
         """
         forget(self, "index", "unit_index")
+        settle(self, normal)
         if not len(normal):
             raise AdbenchError("PatchCore.fit: no training images")
         self.patches_ = self.embedding.count(normal)
         self.order_ = self.coreset.rows(self.embedding, normal, self.ratio, order)  # (m,)
-        self.bank_ = self.embedding.rows(normal, self.order_).to(normal.device)  # (m, d)
+        self.bank_ = self.embedding.rows(normal, self.order_)  # (m, d)
         self.source_ = normal.source
         _ = self.unit_index if self.by_cosine else self.index  # here: its time is the fit's
         return self
 
     @cached_property
     def index(self) -> Neighbors:
-        """The bank, ready to be searched."""
-        return Neighbors(self.bank_)
+        """The bank, ready to be searched where the method computes."""
+        return Neighbors(self.bank_, device_of(self))
 
     @cached_property
     def unit_index(self) -> Neighbors:
         """The items of the bank scaled to length 1, ready to be searched."""
-        return Neighbors(stacked.unit(self.bank_))
+        return Neighbors(stacked.unit(self.bank_), device_of(self))
 
     def cut(self, ratio: float) -> Self:
         """A fitted copy with a smaller ratio: what ``fit`` would give, without fitting.
@@ -184,6 +186,7 @@ class PatchCore:
             ImpossibleError: A variant that needs more neighbours than its bank has.
         """
         require_fitted(self, test)
+        settle(self, test, "index", "unit_index")
         for variant in variants:
             variant._require_neighbours()
         scored: dict[int, Scores] = {}
@@ -200,7 +203,7 @@ class PatchCore:
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PatchCoreGraph:
         """See ``adbench.methods.method.Exports``."""
         self._require_neighbours()
-        around = self._around(self.index, self.bank_) if self.reweights else None
+        around = self._around(self.index, self.bank_).cpu() if self.reweights else None
         ends = Embedding(self.embedding, shapes), anomaly_maps(self.anomaly_map, shapes, size)
         top = top_count(self.share, shapes[0][1] * shapes[0][2]) if self.averages else 1
         scaled = self.reweight == "scaled"
@@ -225,6 +228,17 @@ class PatchCore:
         maps = 4 * test * normal.size[0] * normal.size[1]
         bank = Neighbors.bytes(size, d) + 4 * size * d * self.by_cosine  # as they are, and scaled
         return 4 * BLOCK + max(selection, bank + around + 3 * (found + maps))
+
+    def device_memory(self, normal: Features, test: int) -> int:
+        """Bytes of a device at the peak of fit or score."""
+        count, d = self.embedding.count(normal), sum(self.embedding.channels(normal))
+        size = max(1, int(count * self.ratio))
+        selection = self.coreset.device_memory(self.embedding, normal) if self.selects else 0
+        images = max(test, len(normal))
+        found = 12 * min(self.map_k, size) * images * (count // max(1, len(normal)))
+        around = 12 * images * self.b * d if self.reweights else 0
+        bank = 4 * size * (d + 1) * (1 + self.by_cosine)
+        return 4 * BLOCK + max(selection, bank + around + 3 * found)
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Smaller banks."""
@@ -266,7 +280,7 @@ class PatchCore:
     ) -> Scores:
         kept = distances[:, : self.map_k].contiguous()
         kept = kept**2 / 2 if self.by_cosine else kept  # |x - m|^2 = 2 - 2 cos at length 1
-        scores = kept.mean(dim=1).reshape(len(test), -1)  # (n, h w)
+        scores = kept.mean(dim=1).reshape(len(test), -1)  # (n, h w), where the index is
         with stage("image"):
             images = scores.amax(dim=1)
             if self.reweights:
@@ -276,20 +290,20 @@ class PatchCore:
         if self.averages:
             images = mean_of_top(scores, self.share)
         if not maps:
-            return Scores(images, None)
+            return Scores(images.cpu(), None)
         with stage("map"):
             grids = scores.reshape(len(test), *test.grid)
-            return Scores(images, self.anomaly_map(grids, test.size))
+            return Scores(images.cpu(), self.anomaly_map(grids, test.size))
 
     def _reweighted(
         self, test: Features, index: Neighbors, scores: Tensor, distances: Tensor, nearest: Tensor
     ) -> Tensor:
         """(n,) equation 7, from all (n, h w) patch scores and all nearest items (n h w,)."""
         star, place = scores.max(dim=1)  # s* and the place of m_test
-        rows = torch.arange(len(test)) * scores.shape[1] + place
-        patch = self.embedding.rows(test, rows.numpy()).to(self.bank_.device)  # (n, d) m_test
-        around = self._around(index, self.bank_[nearest[rows]])  # (n, b)
-        apart = torch.linalg.vector_norm(self.bank_[around] - patch[:, None], dim=2).cpu()  # (n, b)
+        rows = torch.arange(len(test), device=place.device) * scores.shape[1] + place
+        patch = self.embedding.rows(test, rows.cpu().numpy()).to(index.bank.device)  # (n, d) m_test
+        around = self._around(index, index.bank[nearest[rows]])  # (n, b)
+        apart = torch.linalg.vector_norm(index.bank[around] - patch[:, None], dim=2)  # (n, b)
         scale = math.sqrt(patch.shape[1]) if self.reweight == "scaled" else 1.0
         # exp s* / sum exp |m_test - m| through logsumexp: exp overflows float32 above 88
         softmax = torch.exp(distances[rows] / scale - torch.logsumexp(apart / scale, dim=1))

@@ -1,7 +1,6 @@
 """SPADE: the nearest normal images and positions in them (Cohen & Hoshen, arXiv 2005.02357)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -14,14 +13,21 @@ from torch import Tensor
 
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
-from adbench.kernels import patches
+from adbench.kernels.device import block_size, in_blocks
+from adbench.kernels.device_gallery import DeviceGallery
 from adbench.kernels.finite import require_finite
 from adbench.kernels.gallery import Each, Gallery
+from adbench.kernels.products import nearest_directly
 from adbench.methods.anomaly_map import AnomalyMap
+from adbench.methods.levels import arrays_of, positions_of, shapes_of, vectors_of
 from adbench.methods.method import Scores, forget, require_fitted
+from adbench.methods.on_device import device_of, in_double, settle
 from adbench.system.parallel import threads, workers
 from adbench.system.settings import STRICT
 from adbench.system.stages import stage
+
+Array = np.ndarray | Tensor
+"""Of numpy where compiled kernels compute on the CPU, of torch on a device."""
 
 
 @dataclass(config=STRICT)
@@ -66,10 +72,12 @@ class SPADE:
         Raises:
             AdbenchError: There is no image, or features lack vectors or are not finite.
         """
-        forget(self, "galleries")
+        forget(self, "galleries", "images")
+        normal = in_double(normal)
+        settle(self, normal)
         if not len(normal):
             raise AdbenchError("SPADE.fit: no training images")
-        vectors = _vectors(normal)
+        vectors = vectors_of(normal)
         require_finite(vectors, "training vectors")
         self.vectors_, self.maps_ = vectors, normal.maps
         self.galleries = self._prepared()
@@ -96,24 +104,31 @@ class SPADE:
         those of ``score``.
         """
         require_fitted(self, test)
+        test = in_double(test)
+        settle(self, test, "galleries", "images")
         with stage("distance"):
             # step 1: the nearest images by their pooled vectors, and the mean distance to K of them
             nearest, squared = self._nearest_images(test, max(v.k for v in variants))  # (n, K) both
             images = [v._mean(squared[:, : v.k]) for v in variants]  # (n,)
             if not maps:
-                return [Scores(scores, None) for scores in images]
+                return [Scores(scores.cpu(), None) for scores in images]
             # step 2: the nearest positions in the gallery of these images, level by level
             compared = self._compare(test, nearest, variants)  # (n, h, w) per variant and level
         with stage("map"):
             merged = [
                 v._merge(levels, test.size) for v, levels in zip(variants, compared, strict=True)
             ]
-        return [Scores(scores, m) for scores, m in zip(images, merged, strict=True)]
+        return [Scores(scores.cpu(), m) for scores, m in zip(images, merged, strict=True)]
 
     @cached_property
-    def galleries(self) -> list[Gallery]:
+    def galleries(self) -> list[Gallery] | list[DeviceGallery]:
         """For each level that is compared on its own, the search of the training positions."""
         return self._prepared()
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(N, d) vectors_ on the device."""
+        return torch.from_numpy(self.vectors_).to(device_of(self))
 
     @property
     def notes_(self) -> list[str]:
@@ -123,7 +138,7 @@ class SPADE:
 
     def multiply_adds(self) -> int:
         """Multiply-adds per position of the finest level, if the whole gallery were compared."""
-        k, shapes = min(self.k, len(self.vectors_)), _shapes(self.maps_, self.merge)
+        k, shapes = min(self.k, len(self.vectors_)), shapes_of(self.maps_, self.merge)
         compared = [h * w if self.gallery == "all_positions" else 1 for _, h, w in shapes]
         work = [k * c * h * w * n for (c, h, w), n in zip(shapes, compared, strict=True)]
         return sum(work) // (shapes[0][1] * shapes[0][2])
@@ -131,26 +146,38 @@ class SPADE:
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of a fit to ``normal`` or of a score of ``test`` images after it."""
         maps = normal.maps[-len(self.layers) :]
-        shapes = _shapes(maps, self.merge)
+        shapes = shapes_of(maps, self.merge)
         galleries = sum(Gallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
         working = 16 * threads() * max(c * h * w for c, h, w in shapes)
         anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
         return galleries + working + (2 * len(shapes) + 2) * anomaly_maps
 
+    def device_memory(self, normal: Features, test: int) -> int:
+        """Bytes of a device at the peak of a fit to ``normal``, or of a score after it."""
+        shapes = shapes_of(normal.maps[-len(self.layers) :], self.merge)
+        galleries = sum(DeviceGallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
+        anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
+        return galleries + (2 * len(shapes) + 2) * anomaly_maps
+
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer layers, without the finest first."""
         yield from ({"layers": self.layers[skipped:]} for skipped in range(1, len(self.layers)))
 
-    def _prepared(self) -> list[Gallery]:
-        levels = range(len(_shapes(self.maps_, self.merge)))
-        images = [partial(_positions, self.maps_, self.merge, level) for level in levels]
+    def _prepared(self) -> list[Gallery] | list[DeviceGallery]:
+        levels, count = range(len(shapes_of(self.maps_, self.merge))), len(self.vectors_)
+        if (device := device_of(self)) is not None:
+            rows = [partial(positions_of, self.maps_, self.merge, level) for level in levels]
+            return [DeviceGallery(image, count, device) for image in rows]
+        arrays = [partial(arrays_of, self.maps_, self.merge, level) for level in levels]
         with workers() as each:
-            return [Gallery(image, len(self.vectors_), each) for image in images]
+            return [Gallery(image, count, each) for image in arrays]
 
-    def _nearest_images(self, test: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest_images(self, test: Features, k: int) -> tuple[Array, Array]:
         """(n, K) numbers of the nearest training images, nearest first, and squared distances."""
-        vectors = _vectors(test)
+        vectors = vectors_of(test)
         require_finite(vectors, "test vectors")
+        if (device := device_of(self)) is not None:
+            return nearest_directly(torch.from_numpy(vectors).to(device), self.images, k)[::-1]
         nearest, distances = [], []
         for vector in vectors:
             squared = np.square(self.vectors_ - vector, dtype=np.float64).sum(axis=1)
@@ -159,42 +186,61 @@ class SPADE:
         return np.array(nearest), np.array(distances)
 
     def _compare(
-        self, test: Features, nearest: np.ndarray, variants: Sequence[Self]
+        self, test: Features, nearest: Array, variants: Sequence[Self]
     ) -> list[list[Tensor]]:
         """For each variant and level, the (n, h, w) distances of positions to the gallery."""
-        shapes = _shapes(self.maps_, self.merge)
+        shapes = shapes_of(self.maps_, self.merge)
         for variant in variants:
             variant._require_gallery(nearest.shape[1], shapes)
-        out = [[torch.empty(len(test), h, w) for _, h, w in shapes] for _ in variants]
+        device = device_of(self)
+        out = [
+            [torch.empty(len(test), h, w, device=device) for _, h, w in shapes] for _ in variants
+        ]
         with workers() as each:
-            for kind in sorted({v.gallery for v in variants}):
+            for kind, i in product(sorted({v.gallery for v in variants}), range(len(test))):
                 alike = [(v, o) for v, o in zip(variants, out, strict=True) if v.gallery == kind]
                 counts = [min(v.k, nearest.shape[1]) for v, _ in alike]
                 kappa = max(v.kappa for v, _ in alike)
-                search = self._everywhere if kind == "all_positions" else self._same_position
-                for i, level in product(range(len(test)), range(len(shapes))):
-                    queries = _positions(test.maps, self.merge, level, i)
+                image = test[i : i + 1].on_device()
+                for level, (_, h, w) in enumerate(shapes):
+                    queries = positions_of(image.maps, self.merge, level, 0)
                     require_finite(queries, "test features")
-                    growing = search(level, queries, nearest[i, : max(counts)], kappa, each)
-                    found = {n: s.copy() for n, s in enumerate(growing, 1) if n in counts}
+                    found = self._found(kind, level, queries, nearest[i], kappa, counts, each)
                     for (v, distances), count in zip(alike, counts, strict=True):
                         scores = v._mean(found[count][:, : v.kappa])
-                        distances[level][i] = scores.reshape(shapes[level][1:])
+                        distances[level][i] = scores.reshape(h, w)
         return out
 
-    def _everywhere(
-        self, level: int, queries: np.ndarray, images: np.ndarray, kappa: int, each: Each
-    ) -> Iterator[np.ndarray]:
-        """(h w, kappa) squared distances to the positions of one image, of two, and so on."""
-        return self.galleries[level].growing(queries, images, kappa, each)
+    def _found(
+        self,
+        kind: str,
+        level: int,
+        queries: Tensor,
+        images: Array,
+        kappa: int,
+        counts: Sequence[int],
+        each: Each,
+    ) -> Mapping[int, Array]:
+        """(h w, kappa) squared distances to the gallery of so many images, for each of counts."""
+        gallery = self.galleries[level]
+        if isinstance(gallery, DeviceGallery):
+            search = gallery.search if kind == "all_positions" else gallery.search_same_place
+            return search(queries, torch.as_tensor(images[: max(counts)]), kappa, counts)
+        rows = queries.numpy()
+        growing = (
+            gallery.growing(rows, images[: max(counts)], kappa, each)
+            if kind == "all_positions"
+            else self._same_position(level, rows, images[: max(counts)], kappa)
+        )
+        return {n: squared.copy() for n, squared in enumerate(growing, 1) if n in counts}
 
     def _same_position(
-        self, level: int, queries: np.ndarray, images: np.ndarray, kappa: int, each: Each
+        self, level: int, queries: np.ndarray, images: Iterable[int], kappa: int
     ) -> Iterator[np.ndarray]:
-        """The same to the positions at the same place."""
+        """(h w, kappa) squared distances to the same place in one image, in two, and so on."""
         nearest = np.empty((len(queries), 0))
         for image in images:
-            rows = _positions(self.maps_, self.merge, level, image)
+            rows = arrays_of(self.maps_, self.merge, level, image)
             squared = np.square(rows - queries, dtype=np.float64).sum(axis=1, keepdims=True)
             nearest = np.sort(np.append(nearest, squared, axis=1), axis=1)[:, :kappa]
             yield nearest
@@ -208,38 +254,19 @@ class SPADE:
                 "lower it or raise k"
             )
 
-    def _mean(self, squared: np.ndarray) -> Tensor:
+    def _mean(self, squared: Array) -> Tensor:
         """(n,) float32 means of the distances in (n, m) squares."""
-        distances = squared if self.distance == "squared" else np.sqrt(squared)
-        return torch.from_numpy(distances.mean(axis=1).astype(np.float32))
+        distances = squared if self.distance == "squared" else squared**0.5
+        return torch.as_tensor(distances.mean(1)).float()
 
     def _merge(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """(n, h, w) distances of each level to the (n, H, W) map."""
-        upsample = replace(self.anomaly_map, sigma=0.0)
-        layers = torch.stack([upsample(level, size) for level in levels])
-        merged = layers.sum(dim=0) if self.merge == "sum" else layers.mean(dim=0)
-        return self.anomaly_map(merged, size)
 
+        def make(images: slice) -> Tensor:
+            layers = torch.stack([self.anomaly_map.upsampled(m[images], size) for m in levels])
+            merged = layers.sum(dim=0) if self.merge == "sum" else layers.mean(dim=0)
+            return self.anomaly_map(merged, size)
 
-def _vectors(features: Features) -> np.ndarray:
-    """(n, d) float32."""
-    if features.vectors is None:
-        raise AdbenchError(
-            "SPADE reads the pooled vectors of the last stage, and these features have none"
-        )
-    vectors: np.ndarray = features.vectors.numpy()
-    return vectors
-
-
-def _shapes(maps: Sequence[Tensor], merge: str) -> list[tuple[int, int, int]]:
-    """(c, h, w) of each level that is compared on its own: a layer, or all of them stacked."""
-    shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
-    return [(sum(c for c, _, _ in shapes), *shapes[0][1:])] if merge == "concat" else shapes
-
-
-def _positions(maps: Sequence[Tensor], merge: str, level: int, number: int) -> np.ndarray:
-    """(h w, c) rows of one level of one image."""
-    layers = [m[number : number + 1] for m in maps]
-    chosen = patches.stack(layers) if merge == "concat" else layers[level]
-    rows = np.ascontiguousarray(chosen[0].permute(1, 2, 0).numpy())
-    return rows.reshape(-1, rows.shape[-1])
+        per_image = 4 * (len(levels) + 4) * size[0] * size[1]
+        parts = in_blocks(make, len(levels[0]), block_size(per_image), "anomaly maps")
+        return torch.cat(parts) if parts else torch.empty(0, *size)

@@ -15,6 +15,7 @@ from adbench.features.features import Features
 from adbench.kernels import patches, stacked
 from adbench.kernels.finite import require_finite
 from adbench.kernels.residual import Axes
+from adbench.methods.on_device import in_double
 from adbench.system.parallel import workers
 from adbench.system.stages import stage
 
@@ -39,15 +40,17 @@ def moments(
         rule: How deeper layers reach the finest size.
         unit: Whether every patch is first scaled to length 1.
     """
+    normal = in_double(normal)
     d = sum(int(layer.shape[1]) for layer in layers(normal[:1]))
     height, width = normal.grid
     blocks = normal.blocks(GRAM_BLOCK, 8 * height * width * d)
-    found = stacked.moments((layers(block) for block in blocks), rule, unit)
+    sums = stacked.moments if normal.torch_device is None else stacked.plain_moments
+    found = sums((layers(block) for block in blocks), rule, unit)
     return *found, len(normal) * height * width
 
 
 def decompose(
-    gram: np.ndarray, total: np.ndarray, count: int, center: bool
+    gram: np.ndarray, total: np.ndarray, count: int, center: bool, normal: Features
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Eigenvalues and axes of the Gram matrix of patches, or of their deviations from the mean.
 
@@ -56,6 +59,7 @@ def decompose(
         total: (d,), their sum.
         count: Their number.
         center: Whether their mean is subtracted first.
+        normal: Features, on whose device it is done.
 
     Returns:
         (d,) float64 eigenvalues, ascending; (d, d) float32 axes as columns; (d,) float32 mean, and
@@ -66,9 +70,17 @@ def decompose(
     """
     require_finite(gram, "the products of training features")
     mean = total / count if center else np.zeros_like(total)
-    eigenvalues, axes = np.linalg.eigh(gram - count * np.outer(mean, mean))
+    eigenvalues, axes = _eigh(gram - count * np.outer(mean, mean), in_double(normal).torch_device)
     single = [torch.from_numpy(part.astype(np.float32)) for part in (axes, mean, mean @ axes)]
     return torch.from_numpy(eigenvalues.clip(min=0)), single[0], single[1], single[2]
+
+
+def _eigh(matrix: np.ndarray, device: torch.device | None) -> tuple[np.ndarray, np.ndarray]:
+    if device is None:
+        found = np.linalg.eigh(matrix)
+        return found.eigenvalues, found.eigenvectors
+    eigenvalues, axes = torch.linalg.eigh(torch.from_numpy(matrix).to(device))
+    return eigenvalues.cpu().numpy(), axes.cpu().numpy()
 
 
 def weighted_squares(
@@ -85,25 +97,29 @@ def weighted_squares(
     Args:
         test: Features of n images.
         layers: Makes the layers of a patch.
-        axes: The d axes.
+        axes: The d axes, on the device where the patches meet them.
         weights: (d,) for each setting, in the order of the axes.
         ranks: How many axes, the last ones, are computed for it. All others count 1.
 
     Returns:
-        (settings, n, h, w) float32.
+        (settings, n, h, w) float32 on that device.
     """
     h, w = test.grid
-    scores = torch.empty(len(weights), len(test), h * w)
+    device = axes.axes.device
+    scores = torch.empty(len(weights), len(test), h * w, device=device)
+    computed = [
+        weight[len(weight) - rank :].float().to(device)
+        for weight, rank in zip(weights, ranks, strict=True)
+    ]
     with workers(1):
         for i in range(len(test)):
             with stage("embed"):
-                stack = layers(test[i : i + 1])
+                stack = layers(test[i : i + 1].on_device())
             with stage("distance"):
                 found = {rank: axes.squares(stack, rank) for rank in set(ranks)}
-                for j, (weight, rank) in enumerate(zip(weights, ranks, strict=True)):
+                for j, (weight, rank) in enumerate(zip(computed, ranks, strict=True)):
                     squares, rest = found[rank]  # (h w, rank), (h w,)
-                    computed = weight[len(weight) - rank :].float()
-                    scores[j, i] = stacked.product(squares, computed) + rest
+                    scores[j, i] = stacked.product(squares, weight) + rest
     scores = scores.reshape(len(weights), len(test), h, w)
     require_finite(scores, "patch scores")
     return scores

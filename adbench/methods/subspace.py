@@ -13,6 +13,7 @@ serves every share.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -30,6 +31,7 @@ from adbench.methods.graph.parts import Shape, anomaly_maps
 from adbench.methods.graph.subspace import SubspaceGraph
 from adbench.methods.image_score import mean_of_top, top_count
 from adbench.methods.method import Scores, forget, require_fitted
+from adbench.methods.on_device import device_of, settle
 from adbench.system.settings import STRICT
 from adbench.system.stages import stage
 
@@ -77,11 +79,12 @@ class SubspaceAD:
             ImpossibleError: ``merge=mean`` of layers with different shapes.
             AdbenchError: There is no image, or features are not finite.
         """
-        forget(self)
+        forget(self, "projector")
+        settle(self, normal)
         if not len(normal):
             raise AdbenchError("SubspaceAD.fit: no training images")
         moments = spectrum.moments(normal, self._layers, self.embedding.upsample)
-        found = spectrum.decompose(*moments, center=True)
+        found = spectrum.decompose(*moments, center=True, normal=normal)
         self.eigenvalues_, self.axes_, self.mean_, self.offset_ = found
         self.shapes_ = [tuple(m.shape[1:]) for m in self._layers(normal[:1])]
         self.source_ = normal.source
@@ -100,11 +103,17 @@ class SubspaceAD:
             ImpossibleError: A variance that only all axes hold, which leave nothing.
         """
         require_fitted(self, test)
+        settle(self, test, "projector")
+        weights, ranks = [v._weights() for v in variants], [v._plan()[0] for v in variants]
+        scores = spectrum.weighted_squares(test, self._layers, self.projector, weights, ranks)
+        return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+
+    @cached_property
+    def projector(self) -> Axes:
+        """The principal axes, where the method computes."""
         rule = self.embedding.upsample
         axes = Axes(self.axes_, self.mean_, self.offset_, unit=False, center=True, rule=rule)
-        weights, ranks = [v._weights() for v in variants], [v._plan()[0] for v in variants]
-        scores = spectrum.weighted_squares(test, self._layers, axes, weights, ranks)
-        return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+        return axes.on(device_of(self))
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> SubspaceGraph:
         """See ``adbench.methods.method.Exports``."""
@@ -132,6 +141,10 @@ class SubspaceAD:
         channels = self.embedding.channels(normal)
         d = channels[0] if self.merge == "mean" else sum(channels)
         return spectrum.peak_bytes(d, normal, test)
+
+    def device_memory(self, normal: Features, test: int) -> int:
+        """Bytes of a device at the peak of fit or score."""
+        return self.memory(normal, test)
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Nothing: what is learned does not grow with the images."""
@@ -171,4 +184,4 @@ class SubspaceAD:
     def _scores(self, scores: Tensor, size: tuple[int, int], maps: bool) -> Scores:
         with stage("map"):
             made = self.anomaly_map(scores, size) if maps else None
-        return Scores(mean_of_top(scores.flatten(1), self.share), made)
+        return Scores(mean_of_top(scores.flatten(1), self.share).cpu(), made)

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import adbench
 from adbench.errors import AdbenchError
 from adbench.system.origin import commit
+from adbench.system.processors import processors
 
 OWN_GROUPS = Path("/proc/self/cgroup")
 """Where Linux names the control groups of the process."""
@@ -39,17 +40,20 @@ _VARIABLES = (
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
 )
-DEVICES = r"auto|cpu|cuda(:\d+)?"
+DEVICES = r"auto|cpu|mps|cuda(:\d+)?"
 """What a ``device`` setting may be."""
 MOST_THREADS = 1024
 """Far more make a process fail for want of memory before anything is computed."""
 
 
 def set_threads(threads: int | None) -> None:
-    """Limit the threads of torch and of every BLAS in the process; None leaves them as they are.
+    """Limit the threads of torch and of every BLAS in the process.
 
-    Everything that adbench runs on threads of its own takes as many as torch has.
+    Everything that adbench runs on threads of its own takes as many as torch has. None leaves them
+    as they are, unless there are more than the process may use.
     """
+    if threads is None and torch.get_num_threads() > processors():
+        threads = processors()
     if threads is not None:
         import scipy.linalg  # noqa: F401  # loads a BLAS of its own, to be limited too
 
@@ -58,18 +62,22 @@ def set_threads(threads: int | None) -> None:
 
 
 def device_name(device: str) -> str:
-    """The torch device that a ``device`` setting means: ``auto`` is the GPU where there is one.
+    """The torch device that a ``device`` setting means: ``auto`` is a CUDA GPU, else the CPU.
 
     Raises:
         AdbenchError: The setting is no such name, or names a GPU that is not there.
     """
     if not re.fullmatch(DEVICES, device):
-        raise AdbenchError(f"device {device}: is auto, cpu, cuda or cuda:N")
+        raise AdbenchError(f"device {device}: is auto, cpu, cuda or cuda:N, or mps on a Mac")
     available = torch.cuda.is_available()
     if device.startswith("cuda") and not available:
         raise AdbenchError(
             f"device {device}: torch {torch.__version__} finds no CUDA device; "
             "use device=cpu or auto"
+        )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise AdbenchError(
+            f"device mps: torch {torch.__version__} finds no Apple GPU; use device=cpu or auto"
         )
     return ("cuda" if available else "cpu") if device == "auto" else device
 
@@ -79,6 +87,8 @@ def synchronise(device: str) -> None:
     name = device_name(device)
     if name.startswith("cuda"):
         torch.cuda.synchronize(name)
+    elif name == "mps":
+        torch.mps.synchronize()
 
 
 def describe(device: str) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def describe(device: str) -> dict[str, Any]:
         for i in threadpool_info()
     }
     return {
-        "device": torch.cuda.get_device_name(name) if name.startswith("cuda") else "cpu",
+        "device": torch.cuda.get_device_name(name) if name.startswith("cuda") else name,
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -120,6 +130,14 @@ def free_memory() -> int:
     """
     available = psutil.virtual_memory().available
     return min([available, *_left_in_groups()])
+
+
+def free_device_memory(device: str) -> int | None:
+    """Bytes that a GPU can still give; None for a device that shares the memory of the CPU."""
+    if not device.startswith("cuda"):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def reset_peak_memory() -> None:

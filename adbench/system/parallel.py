@@ -3,7 +3,6 @@
 Threads inside small products cost more than they bring, and contended ones many times more.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+from adbench.system.processors import processors
 
 
 @dataclass
@@ -27,15 +28,9 @@ _known: ContextVar[list[_Libraries] | None] = ContextVar("libraries", default=No
 
 
 def threads() -> int:
-    """How many threads to use: as many as torch does, or all processors if torch is not loaded."""
+    """How many threads to use: as many as torch does, or as there may be if it is not loaded."""
     torch = sys.modules.get("torch")
-    if torch is not None:
-        return int(torch.get_num_threads())
-    if hasattr(
-        os, "sched_getaffinity"
-    ):  # what the process may use, which can be less than there is
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return processors() if torch is None else int(torch.get_num_threads())
 
 
 @contextmanager

@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from adbench.kernels.blockwise import Block, Part, Referred
+from adbench.kernels.device_field import DeviceField
 from adbench.kernels.gaussian_field import GaussianField
 from adbench.kernels.reduction import Reduction
 from adbench.methods.graph.parts import Resampling, squares
 from adbench.system.parallel import workers
+
+Field = GaussianField | DeviceField
 
 
 class PaDiMGraph(nn.Module):
@@ -40,7 +43,7 @@ class PaDiMGraph(nn.Module):
     def __init__(
         self,
         anomaly_maps: Resampling,
-        field: GaussianField,
+        field: Field,
         ridge: float,
         image_score: Literal["blurred", "raw"],
     ) -> None:
@@ -107,7 +110,7 @@ class _Layer(nn.Module):
         return reduced.permute(2, 1, 0).index_select(0, self.cell)
 
 
-def _principal_axes(field: GaussianField) -> tuple[np.ndarray, np.ndarray]:
+def _principal_axes(field: Field) -> tuple[np.ndarray, np.ndarray]:
     """Axes and variances of the training values of every position, without a ridge.
 
     Returns:
@@ -130,7 +133,7 @@ def _principal_axes(field: GaussianField) -> tuple[np.ndarray, np.ndarray]:
     return axes, variances.clip(min=0)
 
 
-def _decomposed(field: GaussianField, block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _decomposed(field: Field, block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The (r,) variances and (r, d) axes of each position of a block, in float64."""
     if field.form == "covariances":
         d = field.reduction.dims
@@ -149,7 +152,7 @@ def _decomposed(field: GaussianField, block: Block) -> Iterator[tuple[np.ndarray
         yield lengths**2 / (len(x) - 1), axes
 
 
-def _parts(field: GaussianField) -> Sequence[Part]:
+def _parts(field: Field) -> Sequence[Part]:
     """The centred training values that the field keeps."""
     if field.form == "rows":
         return field.reduction.stored(field.values)
