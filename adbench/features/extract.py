@@ -61,6 +61,14 @@ class Extractor:
         """``Features.source`` and ``Features.key`` of these layers; no key without digests."""
         return self._names(self._content(images), _arrays(layers, vectors))
 
+    def missing(self, images: Images, layers: Sequence[int], vectors: bool) -> list[str]:
+        """The names of the arrays of these features that no file of the cache folder holds."""
+        names, content = _arrays(layers, vectors), self._content(images)
+        if self.folder is None or not content:
+            return names
+        folder = self.folder / "features" / content
+        return [name for name in names if not (folder / f"{name}.npy").is_file()]
+
     def __call__(
         self, images: Images, layers: Sequence[int], vectors: bool
     ) -> tuple[Features, float | None]:

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 
 from adbench.system import waiting
-from adbench.system.files import write_whole
+from adbench.system.files import remove_left, write_whole
 from adbench.system.settings import digest
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,11 @@ class Orders:
 
     folder: Path | None = None
     _locks: dict[Path, FileLock] = field(default_factory=dict, init=False, repr=False)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left in the folder. It may hold very many files."""
+        if self.folder is not None:
+            remove_left(self.folder / "orders")
 
     def read(self, key: dict[str, Any]) -> np.ndarray | None:
         """The kept order, (m,) int64, or None.
@@ -69,7 +74,8 @@ class Orders:
             np.save(body, np.ascontiguousarray(order, np.int64), allow_pickle=False)
             content = body.getvalue()
             try:
-                write_whole(path, content + zlib.crc32(content).to_bytes(_CHECKSUM, "little"))
+                checksum = zlib.crc32(content).to_bytes(_CHECKSUM, "little")
+                write_whole(path, content + checksum, tidy=False)
             except OSError as error:
                 log.warning(
                     "cannot keep %s (%s); it will be computed again next time", path.name, error

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from adbench.system.files import whole_file
+from adbench.system.files import remove_left, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,12 @@ def writer(path: Path, shape: tuple[int, ...]) -> Iterator[Writer]:
         made = Writer(file, shape)
         yield made
         made.finish()
+
+
+def remove_left_features(cache: Path) -> None:
+    """Remove the parts of features that killed processes left in a cache folder; they are large."""
+    for folder in (cache / "features").glob("*"):
+        remove_left(folder)
 
 
 @dataclass

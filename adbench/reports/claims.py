@@ -15,10 +15,10 @@ from adbench.reports.claim import load_claims as load_claims
 from adbench.reports.completeness import lacking
 from adbench.reports.matching import IMPOSSIBLE, Matching, Source, Wanted
 from adbench.reports.measures import MEASURES
+from adbench.reports.needed import Stored, needed
 from adbench.reports.pairing import NotPairedError
 from adbench.reports.setting import BACKBONE
 from adbench.reports.verdicts import WEAKEST_FIRST, against
-from adbench.results.records import Record
 
 LEGEND = (
     "A claim is about two settings, a and b, named below. Differences are a - b in points, with "
@@ -30,7 +30,7 @@ LEGEND = (
 
 def judge(
     claim: Claim,
-    records: Sequence[Record],
+    records: Stored,
     folder: Path,
     overrides: Sequence[str],
     configs: Configs,
@@ -39,7 +39,7 @@ def judge(
 
     Args:
         claim: Of ``load_claims``.
-        records: All there are.
+        records: All there are, or their folder.
         folder: Where they lie with their raw scores.
         overrides: Added to both sides, such as ``backbone=efficientnet_lite0``.
         configs: Where presets are found.
@@ -50,9 +50,10 @@ def judge(
     test = claim.test
     if test.missing:
         return Finding(claim, "not run", "", test.missing)
-    matching = Matching(records, configs)
+    matching = Matching((), configs)
     elsewhere = tuple(shlex.split(test.elsewhere))
     sides = {s: Wanted(tuple(shlex.split(s)), elsewhere) for s in (test.a, *test.b)}
+    matching = matching.on(needed(records, matching.asked(sides, overrides)))
     sources = matching.find(sides, overrides, costs_only=not MEASURES[test.metric].accuracy)
     published = {matching.setting(side.run).labels[BACKBONE] for side in sides.values()}
     if len(published) > 1 and any(s.mark for s in sources.values()):

@@ -14,11 +14,11 @@ from adbench.errors import AdbenchError
 from adbench.evaluation.metrics import METRICS
 from adbench.evaluation.multiple import holm
 from adbench.reports.completeness import lacking
-from adbench.reports.given import names_tool, of_words, setting_words
+from adbench.reports.given import names_tool, of_words, setting_words, tools_of
 from adbench.reports.matching import Matching
+from adbench.reports.needed import Stored, needed, of_the_setting_of
 from adbench.reports.pairing import Line, common, differences
-from adbench.reports.repeats import Found, by_category, random_weights, setting_key
-from adbench.results.records import Record
+from adbench.reports.repeats import Found, by_category, random_weights
 from adbench.system.settings import digest
 
 SIGNIFICANT = 0.05
@@ -48,9 +48,7 @@ class Comparison:
     """What must be known of the records."""
 
 
-def compare(
-    sides: Sequence[str], folder: Path, records: Sequence[Record], configs: Configs
-) -> Comparison:
+def compare(sides: Sequence[str], folder: Path, records: Stored, configs: Configs) -> Comparison:
     """Compare the first setting with each other one, on the test images that both have.
 
     Args:
@@ -59,7 +57,7 @@ def compare(
             ``adbench.reports.given`` reads it. ``dataset=`` and ``dataset.categories=`` narrow the
             categories where given.
         folder: Where the records are.
-        records: All of them.
+        records: All of them, or their folder.
         configs: Where presets are found.
 
     Raises:
@@ -86,7 +84,7 @@ def compare(
     return Comparison(tuple(sides), lines, tuple(_notes(sides, found)))
 
 
-def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
+def select(text: str, records: Stored, configs: Configs) -> Found:
     """The records that a side of the comparison names.
 
     Raises:
@@ -95,20 +93,19 @@ def select(text: str, records: Sequence[Record], configs: Configs) -> Found:
     words = tuple(shlex.split(text))
     given = {word.partition("=")[0] for word in words}
     if len(words) == 1 and "=" not in text:
-        named = next((r for r in records if r.id == text), None)
-        if named is None:
+        chosen = of_the_setting_of(text, records)
+        if not chosen:
             raise AdbenchError(
                 f"{text!r} is neither overrides (key=value ...) nor the id of a record"
             )
-        key = setting_key(named), _dataset(named)
-        chosen = [r for r in records if (setting_key(r), _dataset(r)) == key]
     elif names_tool(words):
-        chosen = of_words(words, records, configs)
+        chosen = of_words(words, needed(records, (), tools_of(words)), configs)
         words = setting_words(words)
     else:
-        matching = Matching(records, configs)
+        matching = Matching((), configs)
         wanted = matching.setting(words)
-        chosen = [r for r in records if matching.measured(wanted, r)]
+        matching = matching.on(needed(records, [wanted]))
+        chosen = [r for r in matching.records if matching.measured(wanted, r)]
         if "dataset" in given:
             chosen = wanted.of_dataset(chosen)
     if "dataset.categories" in given:
@@ -182,7 +179,3 @@ def _pixels(found: Found) -> set[str]:
         for record in repeats
         if (geometry := record.identity.get("geometry")) is not None
     }
-
-
-def _dataset(record: Record) -> str:
-    return str(record.identity["dataset"]["name"])

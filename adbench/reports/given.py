@@ -25,6 +25,12 @@ def setting_words(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in words if word.partition("=")[0] not in _KEYS)
 
 
+def tools_of(words: Sequence[str]) -> list[str]:
+    """The names of the tools that the words of a side name."""
+    key = f"{GIVEN}="
+    return [word.removeprefix(key) for word in words if word.startswith(key)]
+
+
 def of_words(words: Sequence[str], records: Sequence[Record], configs: Configs) -> list[Record]:
     """The records of a tool.
 

@@ -56,6 +56,13 @@ class Matching:
         """Options of a run, such as ``results``, which are no part of a setting."""
         self._weights = Weights(records)
 
+    def on(self, records: Sequence[Record]) -> "Matching":
+        """The same on other records; what words mean is not composed again."""
+        other = Matching(records, self.configs)
+        other._settings, other._options = self._settings, self._options
+        other._weights.learn(self._weights)
+        return other
+
     def setting(self, words: Sequence[str]) -> Setting:
         """What ``adbench run`` would measure with these words.
 
@@ -85,7 +92,20 @@ class Matching:
 
     def measured(self, setting: Setting, record: Record) -> bool:
         """Whether the record is of this setting, whatever the dataset and the seed."""
-        return self._but_backbone(setting, record) and self._backbone(setting, record)
+        return setting.has(parts_of(record)) and self._backbone(setting, record)
+
+    def asked(self, wanted: Mapping[str, Wanted], extra: Sequence[str]) -> list[Setting]:
+        """The settings that ``find`` looks for, whatever their backbone.
+
+        Raises:
+            AdbenchError: A wrong word.
+        """
+        words = [
+            chosen
+            for want in wanted.values()
+            for chosen in (want.run, (*want.run, *want.elsewhere), self.words(want, extra))
+        ]
+        return [self.setting(one) for one in dict.fromkeys(words)]
 
     def find(
         self,
@@ -167,7 +187,7 @@ class Matching:
                 r
                 for r in free
                 if BACKBONE in r.identity
-                and self._but_backbone(setting, r)
+                and setting.has(parts_of(r))
                 and not self._backbone(published, r)
             ]
         )
@@ -182,10 +202,6 @@ class Matching:
                 name += f" with the weights {record.weights.get('setting')}"
             found.setdefault(name, []).append(record)
         return found
-
-    def _but_backbone(self, setting: Setting, record: Record) -> bool:
-        parts = parts_of(record)
-        return all(setting.matches(n, value) for n, value in parts.items() if n != BACKBONE)
 
     def _backbone(self, setting: Setting, record: Record) -> bool:
         recorded = parts_of(record).get(BACKBONE)

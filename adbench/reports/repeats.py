@@ -39,7 +39,12 @@ def unseeded(value: Any) -> Any:
 
 def settings_shared(record: Record) -> dict[str, Any]:
     """The settings that a record has in common with those of other categories and seeds."""
-    parts: dict[str, Any] = unseeded(parts_of(record))
+    return shared_parts(parts_of(record))
+
+
+def shared_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same of the parts of an identity."""
+    parts = unseeded(parts)
     if GIVEN in parts:  # the content of the files that were given is no setting
         parts[GIVEN] = {n: v for n, v in parts[GIVEN].items() if n != "sha256"}
     return parts

@@ -73,6 +73,10 @@ class Setting:
         except KeyError:  # a file that leaves a default to the class
             return _within(recorded, settings_of(build(self.config[part], part)))
 
+    def has(self, parts: Mapping[str, Any]) -> bool:
+        """Whether the parts of an identity, whatever its backbone, are what this setting gives."""
+        return all(self.matches(name, own) for name, own in parts.items() if name != BACKBONE)
+
     def of_dataset(self, records: Sequence[Record]) -> list[Record]:
         """The records that were measured on this dataset.
 

@@ -15,10 +15,11 @@ from adbench.reports.completeness import lacking
 from adbench.reports.given import of_tools, source_of
 from adbench.reports.matching import Matching, Source
 from adbench.reports.measures import MEASURES
+from adbench.reports.needed import Stored, needed
 from adbench.reports.printed import Library
 from adbench.reports.setting import Setting
 from adbench.reports.spec import GROUP, Row, Spec, load_spec, printed
-from adbench.results.records import Record
+from adbench.results.records import RecordError
 from adbench.system.files import expanded
 
 
@@ -65,7 +66,7 @@ class Table:
 
 def table(
     name: str,
-    records: Sequence[Record],
+    records: Stored,
     overrides: Sequence[str],
     configs: Configs,
     measured: bool = False,
@@ -74,7 +75,7 @@ def table(
 
     Args:
         name: A file of ``configs/table``, or its name in an earlier version.
-        records: All there are.
+        records: All there are, or their folder.
         overrides: Words of ``adbench run`` that are added to those of every row, such as
             ``backbone=efficientnet_lite0``. Without them a row whose published setting has no
             record is filled from the one other backbone that it was run with.
@@ -86,20 +87,26 @@ def table(
         AdbenchError: Unknown table, wrong override, two records for one cell, several other
             backbones that would fit.
     """
-    return _built(name, Matching(records, configs), Library(), overrides, measured)
+    return _built(name, records, Matching((), configs), Library(), overrides, measured)
 
 
 def overview(
-    records: Sequence[Record], overrides: Sequence[str], configs: Configs
+    records: Stored, overrides: Sequence[str], configs: Configs
 ) -> list[tuple[str, str, str]]:
-    """Every table: its name, how many of its cells have records or why none can, its title."""
-    matching, library = Matching(records, configs), Library()
+    """Every table: its name, how many of its cells have records or why none can, its title.
+
+    Raises:
+        RecordError: A record that a table would show cannot be trusted.
+    """
+    matching, library = Matching((), configs), Library()
     lines = []
     for name in configs.choices(GROUP):
         try:
-            built = _built(name, matching, library, overrides)
+            built = _built(name, records, matching, library, overrides)
             state = f"{built.present} of {built.possible} cells have records"
             lines.append((name, state, built.spec.title))
+        except RecordError:
+            raise
         except AdbenchError as error:  # a broken file, or an override that other tables alone have
             lines.append((name, str(error), _title(name, configs)))
     return lines
@@ -141,6 +148,7 @@ def _title(name: str, configs: Configs) -> str:
 
 def _built(
     name: str,
+    records: Stored,
     matching: Matching,
     library: Library,
     overrides: Sequence[str],
@@ -152,8 +160,11 @@ def _built(
         rows=_distinct(whole, overrides, matching),
         categories=_chosen(whole, name, overrides, matching),
     )
+    wanted = {row.label: spec.wanted(row) for row in spec.rows if not row.quoted}
+    tools = [name for row in spec.rows for name in (row.label, *row.given)]
+    matching = matching.on(needed(records, matching.asked(wanted, overrides), tools))
     sources = matching.find(
-        {row.label: spec.wanted(row) for row in spec.rows if not row.quoted},
+        wanted,
         overrides,
         costs_only=not any(MEASURES[m].accuracy for m in spec.metrics),
         categories=spec.categories,

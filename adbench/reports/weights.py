@@ -30,6 +30,10 @@ class Weights:
             key = backbone.get("model"), record.weights.get("setting")
             self._measured_as.setdefault(key, set()).add(str(backbone.get("sha256")))
 
+    def learn(self, other: "Weights") -> None:
+        """Take over what another one knows of the weights here, which may be large files."""
+        self._here = other._here
+
     def same(self, backbone: dict[str, Any], record: Record) -> bool:
         """Whether a record was measured with the weights of these settings of its backbone.
 

@@ -24,7 +24,7 @@ from adbench.results.overlay import scale_of, view_of
 from adbench.results.panels import drawn
 from adbench.results.sheet import sheet
 from adbench.results.style import LIGHT, drawn_in
-from adbench.system.files import whole_file
+from adbench.system.files import remove_left, whole_file
 
 Size = Literal["panel", "full"]
 """panel: what the network saw, in panels of one size; full: the whole image in its own pixels."""
@@ -73,6 +73,7 @@ def save_heatmaps(
     order = in_order(judged)
     chosen = choose(judged, [sample.defect for sample in samples], count)
     written = []
+    remove_left(folder)
     with drawn_in(LIGHT):
         for number, place in enumerate(order, 1):
             if place not in chosen:
@@ -82,7 +83,7 @@ def save_heatmaps(
             figure = sheet(view, scale, judged, place, sample.name)
             path = folder / picture_name(number, judged.verdict(place).word, sample.name)
             try:
-                with whole_file(path) as file:
+                with whole_file(path, tidy=False) as file:
                     drawn(figure).save(file, format="PNG")
             except OSError as error:
                 why = error.strerror or error

@@ -11,10 +11,11 @@ from typing import Any
 
 from adbench.errors import AdbenchError
 from adbench.results import raw
+from adbench.results.names import Names, is_old
 from adbench.results.old_settings import present_settings
 from adbench.results.raw import RecordError
 from adbench.results.record import Record
-from adbench.results.records import find, is_old, load, save_contents
+from adbench.results.records import load, save_contents
 from adbench.system.settings import digest
 
 DISTORTED = "measured beside other settings in one process by an earlier version; run it alone"
@@ -60,9 +61,10 @@ def migrate(folder: Path, say: Callable[[str], None]) -> int:
     """
     failures: list[str] = []
     count = 0
-    for path in sorted(filter(is_old, (folder / "records").glob("*.json"))):
+    names = Names(folder / "records")
+    for path in sorted(p for p in (folder / "records").glob("*.json") if is_old(p.name)):
         try:
-            say(f"{path.name} -> {_carry_over(path)}")
+            say(f"{path.name} -> {_carry_over(path, names)}")
             count += 1
         except RecordError as error:
             failures.append(str(error))
@@ -76,16 +78,17 @@ def migrate(folder: Path, say: Callable[[str], None]) -> int:
     return count
 
 
-def _carry_over(path: Path) -> str:
+def _carry_over(path: Path, names: Names) -> str:
     """Carry over one old record, whose own files are gone afterwards; tells where it is now."""
     record, contents = _present(_read(path)), _raw_files(path)
     files = [path.with_name(path.stem + suffix) for suffix in (".json", *contents)]
-    if find(path.parent, record.identity, old=True) is not None:
+    if same := names.paths(record.id):
+        load(same[0])
         (path.parent / REPEATED).mkdir(exist_ok=True)
         for file in files:
             file.rename(path.parent / REPEATED / file.name)
         return f"{REPEATED}/{path.name}, the same experiment as {record.name}.json"
-    new = save_contents(path.parent, record, contents)
+    new = save_contents(path.parent, record, contents, names)
     load(new)
     for file in files:
         file.unlink()

@@ -85,15 +85,20 @@ class Record:
     @property
     def name(self) -> str:
         """The name of its files, without a suffix; safe on every file system."""
-        labels = self.labels
-        dataset = labels.get("dataset", self.identity.get("dataset", {}).get("name", ""))
-        rest = (labels[part] for part in ("method", "backbone") if part in labels)
-        return "-".join([*map(safe_name, (dataset, self.category, *rest)), self.id])
+        return name_of(self.identity, self.labels)
 
 
 def identity_id(identity: dict[str, Any]) -> str:
     """The id of the record of an experiment."""
     return digest({"schema": SCHEMA, **identity}, length=16)
+
+
+def name_of(identity: dict[str, Any], labels: dict[str, str]) -> str:
+    """The name of a record's files, without a suffix, for an experiment and its presets."""
+    dataset = labels.get("dataset", identity.get("dataset", {}).get("name", ""))
+    rest = (labels[part] for part in ("method", "backbone") if part in labels)
+    parts = map(safe_name, (dataset, str(identity["category"]), *rest))
+    return "-".join([*parts, identity_id(identity)])
 
 
 def to_json(record: Record) -> str:

@@ -8,7 +8,6 @@ import re
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,22 +17,28 @@ import platformdirs
 import psutil
 
 STALE = 24 * 3600.0
-"""Seconds after which a temporary file of another machine, to which nobody wrote, is given up."""
+"""Seconds after which a temporary file, to which nobody wrote and whose owner cannot be asked for,
+is given up."""
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, tidy: bool = True) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` only when the block ends well.
 
     It is a temporary file beside ``path``, which is flushed to the disk and then renamed. So a
     reader, a crash or a kill sees the old content or the new, never a part. The temporary file is
-    removed where the block fails; those that killed processes left in the folder are removed too.
+    removed where the block fails.
+
+    Args:
+        path: The file.
+        tidy: Whether ``remove_left`` is called first. It lists the folder, so who writes many files
+            into one folder calls it once.
 
     Raises:
         OSError: The folder cannot be written or is full.
     """
-    temporary = _temporary(path)
+    temporary = _temporary(path, tidy)
     try:
         # The user's umask gives it the rights of any other file; those of tempfile are private.
         with temporary.open("xb") as file:
@@ -56,7 +61,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder of ``path`` cannot be written.
     """
-    folder = _temporary(path)
+    folder = _temporary(path, tidy=True)
     folder.mkdir()
     try:
         yield folder
@@ -78,9 +83,9 @@ def try_file(path: Path) -> None:
     try_folder(path.parent)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write ``content`` (text as UTF-8) to ``path`` whole or not at all."""
-    with whole_file(path) as file:
+def write_whole(path: Path, content: str | bytes, tidy: bool = True) -> None:
+    """Write ``content`` (text as UTF-8) to ``path`` whole or not at all, see ``whole_file``."""
+    with whole_file(path, tidy) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -114,34 +119,60 @@ def private_folder(folder: Path) -> bool:
     return about.st_uid == os.geteuid() and not about.st_mode & 0o077 and os.access(folder, os.W_OK)
 
 
-def _temporary(path: Path) -> Path:
-    """A name beside ``path`` that nobody else has; what killed processes left there is removed."""
+def remove_left(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder.
+
+    Those of this machine go where their process is no more. Those of another machine, whose
+    processes cannot be seen, go when nobody wrote to them for ``STALE`` seconds by the clock of the
+    disk: the clock of this machine may be wrong, and that of another may differ.
+    """
+    now: float | None = None
+    for name, machine, process in _left(folder):
+        path = folder / name
+        with contextlib.suppress(OSError):
+            if machine == _machine():
+                if psutil.pid_exists(process):
+                    continue
+            else:
+                now = now or _now(folder)
+                if now - path.stat().st_mtime <= STALE:
+                    continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _temporary(path: Path, tidy: bool) -> Path:
+    """A name beside ``path`` that nobody else has."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(path.parent)
+    if tidy:
+        remove_left(path.parent)
     mark = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{_short(path.name)}.{mark}.tmp")
 
 
-def _remove_left(folder: Path) -> None:
-    """Remove what processes of this machine that are no more left, and what is old."""
-    for file in folder.glob(".*.tmp"):
-        found = _TEMPORARY.fullmatch(file.name)
-        if not found:
-            continue
-        machine, process = found[1], int(found[2])
-        with contextlib.suppress(OSError):
-            dead = machine == _machine() and not psutil.pid_exists(process)
-            if not dead and time.time() - file.stat().st_mtime <= STALE:
-                continue
-            if file.is_dir():
-                shutil.rmtree(file)
-            else:
-                file.unlink()
+def _left(folder: Path) -> list[tuple[str, str, int]]:
+    """The names of the temporary files of a folder, each with its machine and its process."""
+    try:
+        with os.scandir(folder) as files:
+            matched = (_TEMPORARY.fullmatch(f.name) for f in files if f.name.endswith(".tmp"))
+            return [(found[0], found[1], int(found[2])) for found in matched if found]
+    except OSError:
+        return []
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock of the disk on which a folder lies."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _machine() -> str:
-    """A short name for what a process number is unique on: a machine, or a container on it."""
+    """A short name for what a process number is unique on: a boot of a machine, or a container."""
     name = platform.node()
+    with contextlib.suppress(OSError):
+        name += Path("/proc/sys/kernel/random/boot_id").read_text()
     with contextlib.suppress(OSError):
         name += os.readlink("/proc/self/ns/pid")
     return hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -17,6 +17,8 @@ from typing import IO, Literal, NoReturn
 
 from tqdm import tqdm
 
+from adbench.system.printable import printable
+
 Kind = Literal["bars", "lines", "nothing"]
 
 INTERVAL = 10.0
@@ -207,7 +209,7 @@ def _write(line: str) -> None:
     if sys.stderr is None:
         return
     with suppress(OSError, ValueError):  # closed, or the reader of a pipe has gone
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,11 @@
-"""Locks that several processes share: who waits for long says for what."""
+"""Locks that several processes share: who waits for long says for what.
 
+They are locks of the operating system (flock), which end with the process that holds them. The
+file of a lock stays; it is empty, and locks nothing by itself. A network disk must pass locks on,
+as NFS 4 does, for processes on several machines to wait for one another.
+"""
+
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +38,8 @@ def turn(lock: BaseFileLock, what: str, patience: float = PATIENCE) -> Iterator[
         with aside():
             log.warning("waiting for another process that %s (%s)", what, lock.lock_file)
         lock.acquire()
+    except NotImplementedError as error:  # how some versions of filelock say so
+        raise OSError(errno.ENOLCK, "the folder takes no locks") from error
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import adbench
 from adbench.config.compose import Configs
+from adbench.reports.needed import records_of
 from adbench.reports.page.about import about
 from adbench.reports.page.board import board
 from adbench.reports.page.curves import curves
@@ -17,7 +18,6 @@ from adbench.reports.page.repeat import Repeats
 from adbench.reports.page.speed import speed
 from adbench.reports.page.subjects import subjects
 from adbench.reports.page.sweeps import sweeps
-from adbench.results.records import load_all
 
 TITLE = "Industrial image anomaly detection: what was measured"
 
@@ -35,7 +35,7 @@ def gather(results: Path, wanted: Wanted, command: str, configs: Configs) -> Pag
         AdbenchError: There are no records, one cannot be trusted, or two claim one cell.
     """
     folder = results / "records"
-    records = load_all(folder)
+    records = records_of(folder, configs).all()
     settings = subjects(records)
     tables, left = published(records, configs)
     groups, note = gallery(settings, results, wanted)
