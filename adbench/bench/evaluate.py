@@ -102,7 +102,9 @@ def _measure(
                     )
                 if not first or len(works) > 1:
                     record = not_alone(record, len(works))
-                record = records.load(records.save(work.plan.records, record, rows, pairs))
+                folder = work.plan.records
+                names = session.names(folder)
+                record = records.load(records.save(folder, record, rows, pairs, names))
             if work.lacks & {"train", "file", "time"}:  # what fails here loses no metric
                 record = _save(work, evaluation.completed(record, place))
             if "folds" in work.lacks:

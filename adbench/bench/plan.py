@@ -70,6 +70,8 @@ class Plan:
     detector: Detector
     timing_refused: str | None = None
     """Why time must not be measured here, such as a launcher that runs jobs side by side."""
+    only_time: bool = False
+    """Whether records that lack their time are given it, and nothing else is measured."""
 
     def identity(self, category: str, images: str) -> dict[str, Any]:
         """What names the experiment on a category; ``images`` is the fingerprint of its content."""

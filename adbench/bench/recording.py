@@ -70,6 +70,8 @@ def new_record(
     facts, seconds = detector.facts(), clocks.seconds()
     work = facts.get("multiply_adds")
     kept = KEPT | ({"fit": facts["fitted"]} if "fitted" in facts else {})
+    if plan.timing_refused:  # other jobs take their part of the machine
+        seconds, kept = dict.fromkeys(seconds), dict.fromkeys(seconds, plan.timing_refused)
     record = Record(
         identity=identity,
         labels=plan.labels,

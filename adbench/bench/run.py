@@ -38,6 +38,8 @@ class Outcome:
     """Category -> why it has no record."""
     impossible: set[str] = field(default_factory=set)
     """Categories that failed because these features cannot have the setting at all."""
+    absent: list[str] = field(default_factory=list)
+    """Categories without a record, where time alone was to be added."""
 
     def mean(self, metric: str = "image_auroc") -> float | None:
         """The mean of a metric over the categories that have it; None where none has."""
@@ -89,7 +91,8 @@ def _run_category(
     warn: Say,
 ) -> None:
     """Bring the jobs at ``places`` up to date on one category."""
-    titles = {p: f"{name}{', job ' + str(p) if len(outcomes) > 1 else ''}" for p in places}
+    numbers = session.numbers
+    titles = {p: f"{name}{f', job {numbers[p]}' if numbers else ''}" for p in places}
 
     told: set[int] = set()
 
@@ -131,7 +134,8 @@ def _run_category(
         plan = session.plans[place]
         try:
             identity = plan.identity(name, category.fingerprint)
-            known = records.find(plan.records, identity)
+            names = session.names(plan.records)
+            known = records.find(plan.records, identity, names, plan.labels)
             work = Work(place, plan, identity, None if plan.options.existing == "redo" else known)
         except Exception as error:
             fail(place, error)
@@ -142,9 +146,13 @@ def _run_category(
             count(place)
             outcomes[place].records.append(work.known)
             say(f"{titles[place]}: has a record, skipped (existing=redo measures it again)")
+        else:
+            count(place)
+            outcomes[place].absent.append(name)
+            say(f"{titles[place]}: has no record to which time could be added")
     for family in families([work.plan.detector for work in works]):
-        if len(outcomes) > 1:
-            jobs = [str(works[i].place) for i in family]
+        if numbers:
+            jobs = [str(numbers[works[i].place]) for i in family]
             at(f"{name}, job {jobs[0]}" if len(jobs) == 1 else f"{name}, {len(jobs)} jobs")
         evaluate([works[i] for i in family], category, session, done, fail)
 

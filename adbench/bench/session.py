@@ -7,6 +7,7 @@ starts. So features are made once for all layers that any job reads, whatever th
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,18 @@ from adbench.errors import AdbenchError, DataError
 from adbench.features.extract import Extractor
 from adbench.features.features import Features
 from adbench.features.orders import Orders
-from adbench.features.store import Store
+from adbench.features.store import Store, remove_left_features
+from adbench.results.names import Names
 from adbench.system import machine
 from adbench.system.files import cache_folder
 from adbench.system.parallel import threads
+from adbench.system.processors import processors
 from adbench.system.progress import Kind, doing
 from adbench.system.settings import digest, settings_of
 from adbench.system.stages import count
+
+Reads = tuple[list[int], bool]
+"""Layers, and whether the pooled vectors are read too."""
 
 
 class Session:
@@ -36,20 +42,34 @@ class Session:
         plans: All jobs of this process.
         shown: How progress is shown on standard error.
         fresh: Whether nothing was measured in this process before, so that its memory can be told.
+        numbers: Of the jobs in their sweep; None: they are counted, where there are several.
+        reads: What jobs of other processes read of the same features, which are made for them too.
 
     Attributes:
         plans: The jobs; detectors of a group have one network between them.
         shown: The same.
+        numbers: By which messages name the jobs; empty for one job that is in no sweep.
     """
 
-    def __init__(self, plans: Sequence[Plan], shown: Kind = "nothing", fresh: bool = True) -> None:
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        shown: Kind = "nothing",
+        fresh: bool = True,
+        numbers: Sequence[int] | None = None,
+        reads: Reads | None = None,
+    ) -> None:
         self.shown = shown
+        several = range(len(plans)) if len(plans) > 1 else ()
+        self.numbers = list(several if numbers is None else numbers)
         self.plans: list[Plan] = []
-        self._reads: dict[str, tuple[list[int], bool]] = {}
+        self._reads: dict[str, Reads] = {}
         self._held: dict[tuple[str, ...], tuple[Features, list[int]]] = {}
         self._fresh = fresh
-        self._threads = threads()
+        self._threads = min(threads(), processors())
         self._store = Store()
+        self._names: dict[Path, Names] = {}
+        self._tidy: set[Path] = set()
         first: dict[str, Any] = {}
         for plan in plans:
             detector = plan.detector
@@ -57,7 +77,7 @@ class Session:
                 group = detector.group()
                 detector = detector.with_network_of(first.setdefault(group, detector))
                 layers, vectors = detector.reads()
-                known, pooled = self._reads.get(group, ([], False))
+                known, pooled = self._reads.get(group, reads or ([], False))
                 self._reads[group] = sorted({*known, *layers}), vectors or pooled
             self.plans.append(replace(plan, detector=detector))
         machine.reset_peak_memory()
@@ -87,6 +107,12 @@ class Session:
     def forget(self) -> None:
         """Let go of the features of the category that was at work."""
         self._held.clear()
+
+    def names(self, folder: Path) -> Names:
+        """The names of the records in a folder of results, read once for all jobs."""
+        if folder not in self._names:
+            self._names[folder] = Names(folder)
+        return self._names[folder]
 
     def starts(self) -> bool:
         """Whether the work that starts now is the first in this process."""
@@ -129,6 +155,10 @@ class Session:
         self, extractor: Extractor, images: Images, layers: list[int], vectors: bool
     ) -> tuple[Features, list[int]]:
         """Features of all layers that any job reads, and these layers."""
+        if self._folder not in self._tidy:
+            self._tidy.add(self._folder)
+            remove_left_features(self._folder)
+            self._orders.tidy()
         union = sorted({*self._union[0], *layers}), self._union[1] or vectors
         try:
             made, seconds = extractor(images, *union)

@@ -25,6 +25,8 @@ class Work:
 
         That is ``train`` or ``folds``, or ``file`` for the one of a saved detector.
         """
+        if self.plan.only_time:
+            return {"time"} if self.known is not None and not self.known.time else set()
         threshold = self.plan.threshold
         wanted = {threshold} - {"none"} | ({"time"} if self.plan.wants_time else set())
         if self.known is None:

@@ -4,6 +4,7 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
+from adbench.cli.screen import say
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.system.files import cache_folder
@@ -13,6 +14,7 @@ KINDS = {
     "orders": "selections of patches",
     "demo": "the images of dataset=demo",
     "compiled": "machine code of the kernels",
+    "records": "what is known of the records of results folders",
 }
 """The folders that adbench makes in its cache, and what is in them."""
 
@@ -21,14 +23,14 @@ def command(given: Namespace, configs: Configs) -> int:
     """Print where the cache is and the size of each kind; delete them with ``--clear``."""
     chosen = configs.compose(given.overrides).cache
     folder = cache_folder(str(chosen) if chosen else None)
-    print(folder)
+    say(str(folder))
     for name, about in KINDS.items():
         size = _size(folder / name)
-        print(f"  {name:<8}  {size / 1e6:10.1f} MB  {about}")
+        say(f"  {name:<8}  {size / 1e6:10.1f} MB  {about}")
         if given.clear and size:
             _delete(folder / name)
     if given.clear:
-        print("all of it was deleted; what is needed is made again")
+        say("all of it was deleted; what is needed is made again")
     return 0
 
 

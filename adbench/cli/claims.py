@@ -3,10 +3,11 @@
 from argparse import Namespace
 
 from adbench.cli.output import print_json
+from adbench.cli.screen import say
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports.claims import judge, load_claims, to_json, to_markdown
-from adbench.results.records import load_all
+from adbench.reports.needed import records_of
 from adbench.system.files import expanded, write_whole
 
 
@@ -14,7 +15,7 @@ def command(given: Namespace, configs: Configs) -> int:
     """Judge every claim, print the page and write it to the results."""
     results = expanded(str(configs.compose(given.overrides).results))
     folder = results / "records"
-    records = load_all(folder)
+    records = records_of(folder, configs, given.overrides)
     found = [judge(c, records, folder, given.overrides, configs) for c in load_claims()]
     page, path = to_markdown(found), results / "claims.md"
     try:
@@ -24,5 +25,5 @@ def command(given: Namespace, configs: Configs) -> int:
             f"cannot write {path}: {error.strerror or error}; free space or copy the records to a "
             "folder that can be written, and name it by results=DIR"
         ) from None
-    print_json({"claims": to_json(found)}) if given.json else print(f"{page}\n{path}")
+    print_json({"claims": to_json(found)}) if given.json else say(f"{page}\n{path}")
     return 0

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 
 import yaml  # type: ignore[import-untyped]
 from hydra import version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.types import RunMode, TaskFunction
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf.errors import OmegaConfBaseException
 
 from adbench.cli.words import Parser
@@ -21,6 +24,7 @@ from adbench.config.compose import PRIMARY, Configs, config_folder
 from adbench.config.explain import explain
 from adbench.config.hydra_node import CheckedLoader
 from adbench.config.quoting import parse
+from adbench.config.yaml_files import CIRCLE
 from adbench.errors import AdbenchError
 
 
@@ -48,8 +52,36 @@ def run_hydra(
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         why = explain(error, overrides, configs.known, configs.compose)
         raise AdbenchError(why) from error
+    except RecursionError:
+        raise AdbenchError(CIRCLE) from None
     finally:
         GlobalHydra.instance().clear()
+
+
+def launcher_for(task: TaskFunction, configs: Configs, words: Sequence[str]) -> Launcher:
+    """A launcher for jobs that come from somewhere else than a sweep of Hydra.
+
+    Args:
+        task: Called in the processes of the launcher.
+        configs: The config files.
+        words: ``hydra/launcher=NAME`` and the settings of it.
+
+    Raises:
+        AdbenchError: A word is wrong, or the launcher is not installed.
+    """
+    given = [*words, *configs.searchpath()]
+    for word in given:
+        parse(word)
+    version.setbase("1.3")
+    try:
+        loader = CheckedLoader(create_config_search_path(str(config_folder())))
+        config = loader.load_configuration(PRIMARY, given, RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        return Plugins.instance().instantiate_launcher(context, task, config)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise AdbenchError(explain(error, words, configs.known, configs.compose)) from error
+    except RecursionError:
+        raise AdbenchError(CIRCLE) from None
 
 
 def _parsed(flags: Sequence[str]) -> Namespace:

@@ -3,16 +3,18 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from adbench.bench.bundles import Split
 from adbench.bench.plan import DETECTOR, PARTS, Plan, plan
 from adbench.bench.run import Outcome, run
-from adbench.bench.session import Session
+from adbench.bench.session import Reads, Session
 from adbench.cli.screen import complain, say, say_aside
 from adbench.cli.sweep import Done
 from adbench.config.build import build, refuse_unread
@@ -33,6 +35,8 @@ class Task:
         configs: The config files.
         folder: Where each job of a sweep leaves a file for the sweep's table; None for one run.
         skip: Whether a job of a sweep whose settings are impossible is left out and is no failure.
+        only_time: Whether records are given the time that they lack, and nothing else is measured.
+        split: How far the jobs of a launcher that runs them side by side are split.
         done: What became of the jobs of this process.
         fresh: Whether no job was measured in this process so far.
         results: The folder of results of the last job; None before there is one.
@@ -41,26 +45,27 @@ class Task:
     configs: Configs
     folder: Path | None = None
     skip: bool = False
+    only_time: bool = False
+    split: Split = "features"
     done: list[Done] = field(default_factory=list)
     fresh: bool = True
     results: Path | None = None
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
 
-    def __reduce__(self) -> tuple[type["Task"], tuple[Configs, Path | None, bool]]:
-        return Task, (self.configs, self.folder, self.skip)  # another process plans its own job
+    def __reduce__(self) -> tuple[type["Task"], tuple[Any, ...]]:
+        # Another process plans its own job.
+        return Task, (self.configs, self.folder, self.skip, self.only_time)
 
     def __call__(self, config: DictConfig) -> float | None:
         """Run one job by itself; the mean image AUROC is for Hydra's callbacks and sweepers."""
         here = HydraConfig.get()
         launcher = str(here.launcher.get("_target_", ""))
         in_sweep = here.mode == RunMode.MULTIRUN
-        refused = None
-        if in_sweep and not launcher.endswith(("BasicLauncher", "SharedLauncher")):
-            refused = f"never under a parallel launcher ({launcher})"
+        refused = refused_by(launcher) if in_sweep else None
         overrides = list(here.overrides.task)
         known = None if refused else self._plans.get(tuple(overrides))
         try:
-            planned = known or planned_job(config, overrides, refused)
+            planned = known or planned_job(config, overrides, refused, self.only_time)
             fresh, self.fresh = self.fresh, False
             outcome = measure([planned], fresh)[0]
         except AdbenchError as error:
@@ -81,7 +86,7 @@ class Task:
             if any(word.startswith("detector=") and word != "detector=null" for word in overrides):
                 refuse_own(overrides)  # a word for another method would be called unknown
             config = self.configs.compose(overrides)
-            self._plans[key] = planned_job(config, overrides)
+            self._plans[key] = planned_job(config, overrides, only_time=self.only_time)
         return self._plans[key]
 
     def refuse(self, error: AdbenchError, number: int, overrides: Sequence[str]) -> None:
@@ -131,7 +136,7 @@ class Task:
             for message in failures.values():
                 say_aside(f"{job}{message}")
         impossible = {n: why for n, why in outcome.failures.items() if n in skipped}
-        done = Done(list(overrides), outcome.records, failures, impossible)
+        done = Done(list(overrides), outcome.records, failures, impossible, outcome.absent)
         self.done.append(done)
         if self.folder is None or number is None:
             return
@@ -143,18 +148,37 @@ class Task:
             raise AdbenchError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def planned_job(config: DictConfig, overrides: Sequence[str], refused: str | None = None) -> Plan:
+def refused_by(launcher: str) -> str | None:
+    """Why time must not be measured under a launcher, by its dotted path; None where it may be."""
+    if launcher.endswith(("BasicLauncher", "SharedLauncher")):
+        return None
+    return f"never under a parallel launcher ({launcher})"
+
+
+def planned_job(
+    config: DictConfig,
+    overrides: Sequence[str],
+    refused: str | None = None,
+    only_time: bool = False,
+) -> Plan:
     """The plan of a job.
 
     Args:
         config: Its composed config.
         overrides: What was typed for it.
         refused: Why time must not be measured.
+        only_time: Whether records are given the time that they lack, and nothing else is measured.
 
     Raises:
-        AdbenchError: A setting is wrong, or was typed and is not read.
+        AdbenchError: A setting is wrong, or was typed and is not read; or time alone is wanted
+            where none can be taken.
     """
-    planned = plan(config, refused)
+    planned = replace(plan(config, refused), only_time=only_time)
+    if only_time and not planned.wants_time:
+        reason = refused or "timing.enabled=false is set"
+        raise AdbenchError(f"timing=only: no time is taken here: {reason}")
+    if only_time and planned.options.existing == "redo":
+        raise AdbenchError("timing=only: completes what exists; leave existing=redo out")
     if planned.options.detector is not None:
         refuse_own(overrides)
     for part in PARTS:
@@ -177,15 +201,27 @@ def refuse_own(overrides: Sequence[str]) -> None:
             )
 
 
-def measure(plans: Sequence[Plan], fresh: bool = True) -> list[Outcome]:
-    """Run jobs together in this process, in which nothing was measured before if it is fresh.
+def measure(
+    plans: Sequence[Plan],
+    fresh: bool = True,
+    numbers: Sequence[int] | None = None,
+    reads: Reads | None = None,
+) -> list[Outcome]:
+    """Run jobs together in this process.
+
+    Args:
+        plans: The jobs.
+        fresh: Whether nothing was measured in this process before.
+        numbers: Of the jobs in their sweep.
+        reads: What jobs of other processes read of the same features.
 
     Raises:
         AdbenchError: A folder of results cannot be written; this is said before any work.
     """
     for folder in {planned.records for planned in plans}:
         require_writable(folder)
-    return run(Session(plans, kind_for(sys.stderr), fresh), say, say_aside)
+    session = Session(plans, kind_for(sys.stderr), fresh, numbers, reads)
+    return run(session, say, say_aside)
 
 
 def _show(planned: Plan, outcome: Outcome) -> None:

@@ -1,13 +1,16 @@
-"""The launcher of sweeps (hydra.cc, "Launcher plugins"): all jobs together, in one process.
+"""The launchers of sweeps (hydra.cc, "Launcher plugins"), which know all jobs at once.
 
-Hydra hands its own list of jobs to a launcher. This one builds the plans of all jobs before the
-first one starts, runs them together, and then lets Hydra go through the jobs to report each.
+Hydra hands its own list of jobs to a launcher. These build the plans of all jobs before the first
+one starts, let them be done together, in this process or in bundles by another launcher, and then
+let Hydra go through the jobs to report each.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job, setup_globals
@@ -15,6 +18,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from adbench.bench.plan import Plan
+from adbench.bench.run import Outcome
+from adbench.cli.bundles import BundleTask, measured
 from adbench.cli.job import Task, measure
 from adbench.config.quoting import parse
 from adbench.errors import AdbenchError
@@ -48,7 +54,7 @@ class SharedLauncher(Launcher):
                 plans[number] = self.task.planned(overrides)
             except AdbenchError as error:
                 errors[number] = error
-        outcomes = dict(zip(plans, measure(list(plans.values())), strict=True))
+        outcomes = self.measured(plans, dict(enumerate(map(list, job_overrides), initial_job_idx)))
 
         def report(number: int, overrides: Sequence[str]) -> float | None:
             if number in errors:
@@ -60,6 +66,14 @@ class SharedLauncher(Launcher):
             self._returned(number, list(overrides), report)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
+
+    def measured(
+        self, plans: Mapping[int, Plan], overrides: Mapping[int, list[str]]
+    ) -> dict[int, Outcome]:
+        """What became of each job, by its number."""
+        fresh, self.task.fresh = self.task.fresh, False
+        outcomes = measure(list(plans.values()), fresh, list(plans))
+        return dict(zip(plans, outcomes, strict=True))
 
     def _returned(self, number: int, overrides: list[str], report: Report) -> JobReturn:
         """Let Hydra run a job that only reports, for its callbacks and what it returns."""
@@ -98,8 +112,53 @@ class SharedLauncher(Launcher):
         return config
 
 
+class BundledLauncher(SharedLauncher):
+    """Lets another launcher do the jobs of a sweep in bundles that share what is computed once.
+
+    Args:
+        inner: A launcher that runs jobs side by side.
+    """
+
+    def __init__(self, inner: Launcher) -> None:
+        self.inner, self.handed = inner, 0
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra gives; the other launcher gets bundles for its jobs."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        assert self.task.folder is not None
+        self.folder = self.task.folder / "bundles"
+        # A job of the other launcher is none of Hydra's: callbacks hear of those of the sweep.
+        context = HydraContext(hydra_context.config_loader, Callbacks())
+        task = BundleTask(self.task.configs, self.folder)
+        self.inner.setup(hydra_context=context, task_function=task, config=config)
+
+    def measured(
+        self, plans: Mapping[int, Plan], overrides: Mapping[int, list[str]]
+    ) -> dict[int, Outcome]:
+        """What became of each job, by its number."""
+        split, first = self.task.split, self.handed
+        outcomes, count = measured(self.inner, self.folder, plans, overrides, split, first)
+        self.handed += count
+        return outcomes
+
+
 class SharedSweeper(BasicSweeper):
-    """Hydra's basic sweeper without its check of every job, which the launcher makes."""
+    """Hydra's basic sweeper, but the launcher checks the jobs, and gets them in bundles."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra gives before the sweep is known."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        assert self.launcher is not None
+        in_turn = isinstance(self.launcher, BasicLauncher | SharedLauncher)
+        if isinstance(task_function, Task) and task_function.folder is not None and not in_turn:
+            self.launcher = BundledLauncher(self.launcher)
+            self.launcher.setup(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave the check to the launcher, which lets other jobs go on."""

@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from adbench.cli.main import LISTED
 from adbench.cli.output import print_json
+from adbench.cli.screen import say
 from adbench.config.compose import Configs
 from adbench.config.explain import GROUPS, plural
 
@@ -19,9 +20,9 @@ def command(given: Namespace, configs: Configs) -> int:
         return 0
     for name in names:
         heading, lines = _lines(name, given.overrides, configs)
-        print(f"{name} ({heading})")
+        say(f"{name} ({heading})")
         width = max((len(choice) for choice, _ in lines), default=0)
-        print("\n".join(f"  {choice:<{width}}  {about}" for choice, about in lines))
+        say("\n".join(f"  {choice:<{width}}  {about}" for choice, about in lines))
     return 0
 
 
@@ -40,10 +41,11 @@ def _lines(name: str, overrides: list[str], configs: Configs) -> tuple[str, list
 
 
 def _tables(overrides: list[str], configs: Configs) -> list[tuple[str, str]]:
+    from adbench.reports.needed import records_of
     from adbench.reports.tables import overview, results_folder
-    from adbench.results.records import load_all, present
+    from adbench.results.records import present
 
     folder = results_folder(configs.choices("table")[0], overrides, configs) / "records"
-    records = load_all(folder) if present(folder) else []
+    records = records_of(folder, configs, overrides) if present(folder) else ()
     found = overview(records, overrides, configs)
     return [(name, f"{title}: {state}") for name, state, title in found]

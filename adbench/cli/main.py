@@ -19,7 +19,7 @@ from adbench.cli.process import (
     refuse_replaced,
     refuse_unreadable,
 )
-from adbench.cli.screen import complain, say_aside
+from adbench.cli.screen import PrintableFormatter, complain, say_aside
 from adbench.cli.words import EXIT_STATUSES, Parser
 from adbench.errors import AdbenchError
 
@@ -36,6 +36,8 @@ COMMANDS = {
     "show": "what a saved detector says of itself: show FILE [--json]",
     "score": "exact metrics and records for the maps and scores of any other tool: "
     "score FOLDER dataset=NAME name=TOOL version=V",
+    "plan": "what a run, a sweep or a table will take, before anything runs: jobs, what is there, "
+    "disk, memory and hours: plan [TABLE] [key=value ...] [-m] [--nodes N] [--check]",
     "reproduce": "run what a published table lacks, build it, compare: "
     "reproduce TABLE [key=value ...]",
     "table": "build published tables from records alone: table TABLE|all [key=value ...]",
@@ -61,8 +63,8 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 _PIPE = 13
 """The number of SIGPIPE, which Windows lacks."""
 _FOLDER_FLAGS = ("--config-dir", "-cd")
-_SWITCHES = ("--json", "--check", "--measured", "--dark")
-_VALUED = ("--x", "--per", "--metric", "--format")
+_SWITCHES = ("--json", "--check", "--measured", "--dark", "-m", "--multirun")
+_VALUED = ("--x", "--per", "--metric", "--format", "--nodes")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -71,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     It exits with 0, with 1 where a category failed, with 2 where the words or settings are wrong.
     """
     prepare_streams()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings_to = logging.StreamHandler()
+    warnings_to.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[warnings_to])
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         sys.exit(_status(words))
@@ -193,6 +197,10 @@ def _parser() -> argparse.ArgumentParser:
     of["compare"].add_argument("words", nargs="+", metavar="SETTING")
     of["plot"].add_argument("words", nargs="*", metavar="SETTING")
     of["report"].add_argument("words", nargs="*", metavar="key=value")
+    plan = of["plan"]
+    plan.add_argument("words", nargs="*", metavar="TABLE|key=value")
+    plan.add_argument("--multirun", "-m", action="store_true", help="every combination of values")
+    plan.add_argument("--nodes", metavar="N", help="the hours on so many machines too")
     about = {
         "--x": "a setting for the axis, such as method.ratio; words are then key=value",
         "--per": "a setting, or category, with a panel for each of its values",
@@ -209,7 +217,10 @@ def _parser() -> argparse.ArgumentParser:
     of["cache"].add_argument("--clear", action="store_true", help="delete what is listed")
     for name in ("reproduce", "table", "claims", "data", "migrate", "cache", "list"):
         of[name].add_argument("overrides", nargs="*", metavar="key=value")
-    for name in ("reproduce", "table", "compare", "claims", "list", "show"):
+    plan.add_argument(
+        "--check", action="store_true", help="exit with 1 where disk or memory do not suffice"
+    )
+    for name in ("plan", "reproduce", "table", "compare", "claims", "list", "show"):
         of[name].add_argument(
             "--json", action="store_true", help="one JSON document on standard output"
         )

@@ -13,7 +13,10 @@ FLAG = "--json"
 
 def print_json(content: Any) -> None:
     """Print JSON-like content; numbers that JSON lacks become null."""
-    print(json.dumps(_finite(content), indent=1, ensure_ascii=False), flush=True)
+    text = json.dumps(_finite(content), indent=1, ensure_ascii=False)
+    # JSON leaves signs that steer a terminal as they are, but for those below the space.
+    signs = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    print("".join(signs), flush=True)
 
 
 @contextmanager

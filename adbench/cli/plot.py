@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from adbench.cli.screen import say
 from adbench.cli.sides import results_of, sides_of
 from adbench.cli.sweep import jobs_of, varied
 from adbench.config.compose import Configs
@@ -11,12 +12,12 @@ from adbench.errors import AdbenchError
 from adbench.reports.compare import select
 from adbench.reports.figure import Figures, Look
 from adbench.reports.measures import MEASURES
+from adbench.reports.needed import records_of
 from adbench.reports.plots import table_figure
 from adbench.reports.sides import named, roc_pr, speed_accuracy
 from adbench.reports.sweeps import METRICS, sweep_figure
 from adbench.reports.swept import axis_of, narrowed, of_jobs, of_records
 from adbench.reports.tables import table
-from adbench.results.records import load_all
 from adbench.results.style import DARK, LIGHT
 from adbench.system.files import expanded
 
@@ -46,8 +47,8 @@ def command(given: Namespace, configs: Configs) -> int:
     else:
         drawn = _sides(given, words, results, look, configs)
     for sentence in dict.fromkeys(drawn.left_out):
-        print(sentence, file=sys.stderr)
-    print("\n".join(map(str, drawn.files)), flush=True)
+        say(sentence, sys.stderr)
+    say("\n".join(map(str, drawn.files)))
     return 0 if drawn.files else 1
 
 
@@ -60,7 +61,7 @@ def _sides(
             "SETTING; or table=NAME"
         )
     folder = results / "records"
-    records = load_all(folder)
+    records = records_of(folder, configs)
     sides, shared = named(words, [select(text, records, configs) for text in words])
     figures = results / "figures"
     drawn = [
@@ -73,7 +74,9 @@ def _sides(
 
 def _table(name: str, words: list[str], results: Path, look: Look, configs: Configs) -> Figures:
     """The measured numbers of a published table beside the printed ones."""
-    built = table(name, load_all(results / "records"), words, configs, measured=True)
+    built = table(
+        name, records_of(results / "records", configs, words), words, configs, measured=True
+    )
     files = table_figure(built, results / "figures", look)
     return Figures(files, [] if files else [f"{TABLE}{name}: nothing of it was measured."])
 
@@ -101,7 +104,8 @@ def _sweep(
         x = axis_of(points, given.x)
     else:
         x = given.x
-        points = of_records(narrowed(load_all(results / "records"), words, configs), x, configs)
+        records = records_of(results / "records", configs).all()
+        points = of_records(narrowed(records, words, configs), x, configs)
     metrics = given.metric or METRICS
     return sweep_figure(points, x, results / "figures", metrics, given.per, look, left)
 

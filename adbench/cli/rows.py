@@ -11,6 +11,7 @@ import numpy as np
 
 from adbench.evaluation.drift import drift, mostly_anomalous
 from adbench.results.spreadsheet import safe
+from adbench.system.printable import printable
 
 if TYPE_CHECKING:
     from adbench.bench.predict import Prediction, Predictor
@@ -39,7 +40,9 @@ class Rows:
         if self._json:
             self._stream.write(json.dumps(row, allow_nan=False) + "\n")
         else:
-            self._csv.writerow([_cell(value) for value in row.values()])
+            cells = [_cell(value) for value in row.values()]
+            # A program reads the names as they are; a terminal would obey what is in them.
+            self._csv.writerow(map(printable, cells) if self._stream.isatty() else cells)
         self._stream.flush()
 
 

@@ -1,17 +1,15 @@
 """``adbench run``: a method on a dataset through a backbone, once or as a sweep, by Hydra."""
 
-import datetime
 import itertools
-import os
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adbench.cli.hydra_app import run_hydra
-from adbench.cli.output import FLAG, lines_on_stderr, print_json
+from adbench.cli.output import lines_on_stderr, print_json
+from adbench.cli.run_words import LAUNCHER, ONLY_TIME, REPORT, SKIP, OwnWords, own_words
+from adbench.cli.screen import say, say_aside
 from adbench.config.compose import Configs
 from adbench.config.overrides import expand, refuse_wrong, split
 from adbench.config.quoting import quoted
@@ -21,27 +19,11 @@ if TYPE_CHECKING:
     from adbench.bench.plan import Plan
     from adbench.cli.job import Task
     from adbench.cli.sweep import Done
-    from adbench.results.bars import Bar
 
-SKIP = "--skip-impossible"
-REPORT = "report="
-_BARS = "bars."
 _QUESTIONS = frozenset(("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--cfg", "-c"))
 """Flags with which Hydra answers and runs nothing."""
 _SWEEP = frozenset(("-m", "--multirun"))
 _OTHER_CONFIG = frozenset(("--config-name", "-cn", "--config-path", "-cp"))
-_LAUNCHER = "hydra/launcher="
-
-
-@dataclass(frozen=True)
-class _Own:
-    """The words that are adbench's own and not Hydra's."""
-
-    bars: list["Bar"]
-    json: bool
-    skip: bool
-    report: bool
-    """Whether the page is written at the end."""
 
 
 def command(given: Namespace, configs: Configs) -> int:
@@ -50,7 +32,7 @@ def command(given: Namespace, configs: Configs) -> int:
     Returns:
         0; 1 where a job failed, or a number is below its bar.
     """
-    words, own = _own(given.words)
+    words, own = own_words(given.words)
     overrides, flags = split(configs.current_words(words))
     names = {flag.partition("=")[0] for flag in flags}
     if any(word.startswith("hydra.searchpath=") for word in overrides):
@@ -64,27 +46,11 @@ def command(given: Namespace, configs: Configs) -> int:
     from adbench.cli.launcher import register
 
     register()
-    task = Task(configs, skip=own.skip)
+    task = Task(configs, skip=own.skip, only_time=own.only_time, split=own.split)
     with lines_on_stderr(own.json):
         jobs = _jobs(task, overrides, flags, names)
         written = _page(task, jobs, own)
     return max(_told(jobs, own), 0 if written else 1)
-
-
-def _own(words: Sequence[str]) -> tuple[list[str], _Own]:
-    """The words for Hydra, and adbench's own, whose values are checked."""
-    bars = [word for word in words if word.startswith(_BARS)]
-    pages = [word for word in words if word.startswith(REPORT)]
-    rest = [word for word in words if word not in (FLAG, SKIP, *bars, *pages)]
-    for word in pages:
-        if word.removeprefix(REPORT) not in ("true", "false"):
-            raise AdbenchError(f"{word}: is report=true or report=false")
-    parsed = []
-    if bars:
-        from adbench.results.bars import parse
-
-        parsed = parse(bars)
-    return rest, _Own(parsed, FLAG in words, SKIP in words, pages[-1:] == [f"{REPORT}true"])
 
 
 def _jobs(
@@ -93,8 +59,8 @@ def _jobs(
     """Run the jobs, and give what became of each."""
     if names & _OTHER_CONFIG:
         # Only Hydra knows what the jobs of such a config are, so that they run one by one.
-        chosen = any(word.startswith(_LAUNCHER) for word in overrides)
-        words = overrides if chosen else [*overrides, f"{_LAUNCHER}basic"]
+        chosen = any(word.startswith(LAUNCHER) for word in overrides)
+        words = overrides if chosen else [*overrides, f"{LAUNCHER}basic"]
         run_hydra(task, task.configs, words, flags)
         return task.done
     own = [word for word in overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
@@ -132,9 +98,9 @@ def _possible(task: "Task", overrides: list[str]) -> "Plan":
 
 def _sweep(task: "Task", results: Path, overrides: list[str], flags: list[str]) -> Sequence["Done"]:
     """Let Hydra run a sweep, and print the table of its jobs."""
-    from adbench.cli.sweep import finish, jobs_of
+    from adbench.cli.sweep import finish, jobs_of, new_folder
 
-    task.results, task.folder = results, _sweep_folder(results)
+    task.results, task.folder = results, new_folder(results)
     if not any(word.startswith("hydra.sweep.dir=") for word in overrides):
         overrides = [*overrides, f"hydra.sweep.dir={quoted(str(task.folder))}"]
     run_hydra(task, task.configs, overrides, flags)
@@ -143,10 +109,9 @@ def _sweep(task: "Task", results: Path, overrides: list[str], flags: list[str]) 
     return jobs
 
 
-def _page(task: "Task", jobs: Sequence["Done"], own: _Own) -> bool:
+def _page(task: "Task", jobs: Sequence["Done"], own: OwnWords) -> bool:
     """Name the command that makes the page, or make it; whether all went well."""
     from adbench.cli.report import NAME, repeating, write_page
-    from adbench.cli.screen import say, say_aside
     from adbench.reports.page.gallery import Wanted
 
     if task.results is None or not any(job.records for job in jobs):
@@ -163,7 +128,7 @@ def _page(task: "Task", jobs: Sequence["Done"], own: _Own) -> bool:
     return True
 
 
-def _told(jobs: Sequence["Done"], own: _Own) -> int:
+def _told(jobs: Sequence["Done"], own: OwnWords) -> int:
     """Tell which bars were missed, print the document of ``--json``, and give the exit status."""
     from adbench.cli.sweep import varied
 
@@ -174,16 +139,23 @@ def _told(jobs: Sequence["Done"], own: _Own) -> int:
         missed.append(found)
         for line in found:
             where = f"{label}: " if len(jobs) > 1 else ""
-            print(f"adbench: {where}{line}", file=sys.stderr, flush=True)
+            say_aside(f"{where}{line}")
     if own.bars and not jobs:
-        print("adbench: no job ran, so that every bar is missed", file=sys.stderr, flush=True)
-    failed = any(job.failures for job in jobs) or any(missed) or bool(own.bars and not jobs)
+        say_aside("no job ran, so that every bar is missed")
+    absent = sum(len(job.absent) for job in jobs)
+    if absent:
+        named = f"{absent} record{'s do' if absent > 1 else ' does'} not exist"
+        again = f"the same command without {ONLY_TIME} makes them"
+        say_aside(f"{named}, as named above; {again}")
+    nothing_done = bool(absent) and not any(job.records for job in jobs)
+    failed = any(job.failures for job in jobs) or any(missed) or nothing_done
+    failed |= bool(own.bars and not jobs)
     if own.json:
         print_json({"jobs": [_content(job, m) for job, m in zip(jobs, missed, strict=True)]})
     return 1 if failed else 0
 
 
-def _missed(job: "Done", own: _Own) -> list[str]:
+def _missed(job: "Done", own: OwnWords) -> list[str]:
     return [line for bar in own.bars if (line := bar.missed(job.records)) is not None]
 
 
@@ -198,16 +170,6 @@ def _content(job: "Done", missed: list[str]) -> dict[str, Any]:
         "mean": mean,
         "failures": job.failures,
         "skipped": job.skipped,
+        "absent": job.absent,
         "bars_missed": missed,
     }
-
-
-def _sweep_folder(results: Path) -> Path:
-    """A new folder for what the jobs of a sweep tell, which Hydra's own folder need not be."""
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = (results / "sweeps" / f"{stamp}_{os.getpid()}").absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AdbenchError(f"cannot write to {folder}: {error.strerror}; set results=DIR") from None
-    return folder

@@ -1,12 +1,14 @@
 """The table over all jobs of a sweep, whichever process ran them."""
 
+import datetime
 import json
-import sys
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adbench.cli.screen import say, say_aside
 from adbench.errors import AdbenchError
 from adbench.results import sweep
 from adbench.results.records import Record, load
@@ -24,6 +26,8 @@ class Done:
     """Category or ``settings`` -> why there is no record."""
     skipped: dict[str, str] = field(default_factory=dict)
     """The same where the settings are impossible and the user said that such jobs are skipped."""
+    absent: list[str] = field(default_factory=list)
+    """Categories without a record, where time alone was to be added."""
 
     def written(self, folder: str) -> str:
         """The text of the file that a job of a sweep leaves.
@@ -37,6 +41,7 @@ class Done:
             "folder": folder,
             "failures": self.failures,
             "skipped": self.skipped,
+            "absent": self.absent,
         }
         return json.dumps(content, indent=1)
 
@@ -62,13 +67,28 @@ def finish(folder: Path, jobs: Sequence[Done]) -> None:
             raise AdbenchError(f"cannot write {path}: {error.strerror or error}") from None
         place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         table = sweep.sweep_to_screen(shown)
-        print(f"\n{table}\n\nmetrics in percent, means over categories; table: {place}")
+        say(f"\n{table}\n\nmetrics in percent, means over categories; table: {place}")
     for what in ("failures", "skipped"):
         count = sum(len(getattr(job, what)) for job in jobs)
         if count:
             noun = what if count > 1 or what == "skipped" else "failure"
             where = f"they are named above and in {folder}"
-            print(f"adbench: {count} {noun} in this sweep; {where}", file=sys.stderr)
+            say_aside(f"{count} {noun} in this sweep; {where}")
+
+
+def new_folder(results: Path) -> Path:
+    """A new folder for what the jobs of a sweep tell, which Hydra's own folder need not be.
+
+    Raises:
+        AdbenchError: It cannot be made.
+    """
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = (results / "sweeps" / f"{stamp}_{os.getpid()}").absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdbenchError(f"cannot write to {folder}: {error.strerror}; set results=DIR") from None
+    return folder
 
 
 def varied(jobs: Sequence[Done]) -> list[dict[str, str]]:

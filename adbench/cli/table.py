@@ -7,29 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from adbench.cli.output import print_json
+from adbench.cli.screen import say, say_aside
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports import checked, plots, text
+from adbench.reports.needed import records_of
 from adbench.reports.tables import Table, results_folder, table
-from adbench.results.records import Record, load_all
+from adbench.results.index import Records
 
 
 def command(given: Namespace, configs: Configs) -> int:
     """Build, print and write one table, or all of them; 1 where a check failed."""
     every = given.table == "all"
     built: list[Table] = []
-    read: dict[Path, list[Record]] = {}
+    read: dict[Path, Records] = {}
     for name in configs.choices("table") if every else [given.table]:
         try:
             folder = results_folder(name, given.overrides, configs) / "records"
             if folder not in read:
-                read[folder] = load_all(folder)
+                read[folder] = records_of(folder, configs, given.overrides)
             records = read[folder]
             built.append(table(name, records, given.overrides, configs, given.measured))
         except AdbenchError as error:
             if not every or not read:  # without any records there is nothing to go on with
                 raise
-            print(f"adbench: {name}: {error}", file=sys.stderr)
+            say_aside(f"{name}: {error}")
     return finish(built, given, configs)
 
 
@@ -47,16 +49,16 @@ def finish(
     for one in built:
         written = _write(one, given.overrides, configs)
         if not given.json:
-            print(text.to_markdown(one))
-            print("\n".join(written), flush=True)
+            say(text.to_markdown(one))
+            say("\n".join(written))
     checks = {one.name: checked.failures(one) for one in built} if given.check else {}
     if given.json:
         found = [text.to_json(one) | _checked(one, given.check) for one in built]
         print_json({"tables": found, **(more or {})})
     for one in built if given.check else ():
-        print(checked.summary(one), file=sys.stderr if given.json else sys.stdout, flush=True)
+        say(checked.summary(one), sys.stderr if given.json else sys.stdout)
     for line in (line for lines in checks.values() for line in lines):
-        print(f"adbench: {line}", file=sys.stderr, flush=True)
+        say_aside(line)
     return 1 if any(checks.values()) else 0
 
 

@@ -24,7 +24,7 @@ import adbench
 from adbench.config.explain import explain, unknown_choice
 from adbench.config.hydra_node import CheckedLoader, refuse_foreign
 from adbench.config.quoting import parse, quoted, readable
-from adbench.config.yaml_files import check_folder, read_yaml, unreadable
+from adbench.config.yaml_files import CIRCLE, check_folder, read_yaml, unreadable
 from adbench.errors import AdbenchError
 from adbench.system.files import expanded
 
@@ -84,6 +84,8 @@ class Configs:
                 raise AdbenchError(why) from error
             except (UnicodeDecodeError, OSError) as error:
                 raise AdbenchError(unreadable(self.user_folders, error)) from error
+            except RecursionError:
+                raise AdbenchError(CIRCLE) from None
             OmegaConf.set_readonly(config, True)
             self._composed[words] = config
         return self._composed[words]

@@ -84,7 +84,8 @@ def unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
     """There is no such preset: the nearest ones, or the package that could bring it."""
     if group.startswith("hydra/"):
         kind, name = group.removeprefix("hydra/"), choice.partition("_")[0]
-        hint = f"; run pip install hydra-{name}-{kind}" if kind in ("launcher", "sweeper") else ""
+        package = "'adbench-vision[slurm]'" if name == "submitit" else f"hydra-{name}-{kind}"
+        hint = f"; run pip install {package}" if kind in ("launcher", "sweeper") else ""
         return f"{group}={choice}: it is not installed{hint}; there are {', '.join(known)}"
     near = difflib.get_close_matches(choice, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}? " if near else ""

@@ -4,10 +4,15 @@ Hydra builds its callbacks, launcher, sweeper and loggers from the composed conf
 starts. A config file can come from somebody else, so that every class in it is checked here first.
 """
 
+import importlib.util
 import re
+import warnings
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.default_element import ResultDefault
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from adbench.config.interpolation import leaves, referred, refuse_unknown
@@ -19,6 +24,12 @@ _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 _PARTS = (*_PLUGINS, "hydra.experimental.", "optuna.samplers.", "optuna.pruners.")
 """Packages of Hydra's callbacks, and of what its launchers and sweepers are made of."""
 _BY_NAME = ("hydra.launcher._target_", "hydra.sweeper._target_")
+_EXTRAS = {
+    "hydra_plugins.hydra_joblib_launcher": "joblib",
+    "hydra_plugins.hydra_submitit_launcher": "slurm",
+    "hydra_plugins.hydra_ray_launcher": "ray",
+}
+"""Packages of launchers that have a preset, and the extras that bring them."""
 _LOGGERS = ("hydra.job_logging", "hydra.hydra_logging")
 _LOGGING = (
     "logging.StreamHandler",
@@ -40,7 +51,14 @@ class CheckedLoader(ConfigLoaderImpl):
         """The composed config; raises AdbenchError where it would build something foreign."""
         config = super().load_configuration(*given, **options)
         refuse_foreign(config)
+        _refuse_missing(config)
         return config
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        with warnings.catch_warnings():
+            # A preset of a launcher has the name of the plugin's own, whose settings it takes over.
+            warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated", UserWarning)
+            return super()._load_single_config(default, repo)
 
 
 def refuse_foreign(config: DictConfig) -> None:
@@ -77,6 +95,24 @@ def _refuse_target(key: str, target: str) -> None:
         )
     if key not in _BY_NAME:
         class_at(target, key)
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    """Refuse a launcher that has a preset and is not installed."""
+    target = str(OmegaConf.select(config, "hydra.launcher._target_"))
+    for package, extra in _EXTRAS.items():
+        if target.startswith(f"{package}.") and not _installed(package):
+            raise AdbenchError(
+                f"{package.rpartition('.')[2]}: not installed; "
+                f"run pip install 'adbench-vision[{extra}]'"
+            )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # no plugin of Hydra is installed at all
+        return False
 
 
 def _refuse_logging(key: str, name: str, value: Any) -> None:

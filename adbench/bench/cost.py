@@ -1,0 +1,311 @@
+"""What a bundle of jobs will take: hours by stage, bytes on disk and in memory."""
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from adbench.bench.bundles import Bundle
+from adbench.bench.category import Category
+from adbench.bench.evaluate import PIXEL, TOGETHER
+from adbench.bench.existing import Existing, Kept
+from adbench.bench.plan import Plan
+from adbench.bench.rates import NOTHING, Estimate, Kind, Rates, Stage, kind_of
+from adbench.bench.shapes import Shape, Shapes, Sized, input_size
+from adbench.bench.work import Work
+from adbench.detectors.detector import Detector, EstimatesMemory, HasRivals, Shares
+from adbench.detectors.family import Family, families
+from adbench.detectors.feature_detector import FeatureDetector
+from adbench.errors import ImpossibleError
+from adbench.system.settings import class_name, settings_of
+
+Content = Category | Sized
+
+
+@dataclass
+class Cost:
+    """What a bundle of jobs takes.
+
+    Attributes:
+        category: Of the images.
+        network: Geometry and backbone as the user chose them.
+        settings: How many jobs the bundle has.
+        present: How many of them have a complete record.
+        images: How many images are to go through the backbone; 0 where their features are kept.
+        times: How many bundles take the same, each on a category of its own.
+        features: Bytes of features that are to be written into the cache.
+        results: Bytes that records, scores and pictures take.
+        memory: Bytes at the peak of the process; None where a detector makes no estimate.
+        stages: Seconds by stage.
+        sources: By stage, what the seconds come from, in words.
+        unknown: Methods or networks of which nothing was measured, so that their seconds lack.
+        impossible: Why jobs cannot run on these images.
+    """
+
+    category: str
+    network: str
+    settings: int
+    present: int = 0
+    images: int = 0
+    times: int = 1
+    features: int = 0
+    results: Estimate = NOTHING
+    memory: Estimate | None = NOTHING
+    stages: dict[str, Estimate] = field(default_factory=dict)
+    sources: dict[str, set[str]] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+    impossible: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> Estimate:
+        """Of all stages."""
+        return total(self.stages.values())
+
+    @property
+    def disk(self) -> Estimate:
+        """Bytes in the cache and among the results."""
+        return Estimate.exactly(self.features) + self.results
+
+
+def total(estimates: Iterable[Estimate]) -> Estimate:
+    """The sum."""
+    return sum(estimates, NOTHING)
+
+
+def makespan(jobs: Iterable[tuple[float, int]], nodes: int) -> float:
+    """Seconds until the last of some nodes is done, where the longest jobs go first.
+
+    That is at most 4/3 of the best that is possible (Graham, SIAM J. Appl. Math. 17(2), 1969).
+
+    Args:
+        jobs: Seconds of a job, and how many such jobs there are.
+        nodes: That take one job after another.
+    """
+    free = [0.0] * nodes
+    for seconds, times in sorted(jobs, reverse=True):
+        for _ in range(times):
+            heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+class Costs:
+    """Finds what bundles will take.
+
+    Args:
+        plans: All jobs, such as those of a session, which have one network between them.
+        rates: What was measured.
+        existing: What is there.
+    """
+
+    def __init__(self, plans: Sequence[Plan], rates: Rates, existing: Existing) -> None:
+        self.plans, self.rates, self.existing = plans, rates, existing
+        self.shapes = Shapes()
+
+    def of(self, bundle: Bundle, content: Content) -> Cost:
+        """The cost of a bundle on the images of its category."""
+        works = [
+            self.existing.work(job, self.plans[job], content.name, content.fingerprint)
+            for job in bundle.jobs
+        ]
+        lacking = [work for work in works if work.lacks]
+        labels = self.plans[bundle.jobs[0]].labels
+        named = (labels.get(part, "") for part in ("backbone", "geometry"))
+        cost = Cost(content.name, " ".join(filter(None, named)), len(works))
+        cost.present = len(works) - len(lacking)
+        if isinstance(content, Sized):
+            cost.times = content.times
+        needed: dict[int, int | None] = {}
+        for work in lacking:
+            try:
+                needed[work.place] = self._needed(work.plan.detector, content)
+            except ImpossibleError as error:  # it fails alone, as it would in a run
+                cost.impossible.append(str(error))
+        if needed:
+            possible = [work for work in works if work.place in needed or not work.lacks]
+            _Bundle(cost, possible, content, needed, self).fill()
+        return cost
+
+    def _needed(self, detector: Detector, content: Content) -> int | None:
+        """Bytes that a detector holds at its peak; None where it makes no estimate."""
+        if not isinstance(detector, EstimatesMemory):
+            return None
+        return detector.memory(content.train, len(content.test), self.shapes) or None
+
+
+@dataclass
+class _Bundle:
+    """The jobs of a bundle that lack something, on the images of a category."""
+
+    cost: Cost
+    all_works: list[Work]
+    """Those with a complete record too: features are made for all layers that any of them reads."""
+    content: Content
+    needed: dict[int, int | None]
+    """Bytes by the number of the job."""
+    of: Costs
+
+    @property
+    def works(self) -> list[Work]:
+        """The jobs that lack something."""
+        return [work for work in self.all_works if work.lacks]
+
+    def fill(self) -> None:
+        """Add up everything."""
+        images = len(self.content.train) + len(self.content.test)
+        self._add("start", self._fixed("seconds.per_start"))
+        self._add("jobs", self._fixed("seconds.per_job") * len(self.all_works))
+        self._add("images", self._fixed("seconds.per_image") * images)
+        self._features()
+        memory: list[Estimate | None] = []
+        for places in families([work.plan.detector for work in self.works]):
+            members = [self.works[place] for place in places]
+            self._family(members)
+            memory.append(self._memory(members))
+        known = [estimate for estimate in memory if estimate is not None]
+        self.cost.memory = max(known, key=lambda e: e.about) if len(known) == len(memory) else None
+        self._results()
+
+    def _features(self) -> None:
+        """The images that go through the backbone, and the bytes of their features."""
+        detector, plan = self.works[0].plan.detector, self.works[0].plan
+        if not isinstance(detector, FeatureDetector):
+            return
+        reads = [
+            w.plan.detector.reads() for w in self.all_works if isinstance(w.plan.detector, Shares)
+        ]
+        layers, vectors = sorted({i for some, _ in reads for i in some}), any(v for _, v in reads)
+        kept, arrays = Kept(plan, detector), self._arrays(detector, layers, vectors)
+        wanted = [self.content.train]
+        if any("metrics" in work.lacks for work in self.works):
+            wanted.append(self.content.test)
+        for images in wanted:
+            if missing := kept.missing(images, layers, vectors):
+                self.cost.images += len(images)
+                self.cost.features += 4 * len(images) * sum(math.prod(arrays[n]) for n in missing)
+        if self.cost.images:
+            self._measured("extract", self._kind(detector, "extract"), self.cost.images)
+
+    def _family(self, members: Sequence[Work]) -> None:
+        """The stages of jobs that one fit serves."""
+        detector = Family([work.plan.detector for work in members]).largest
+        train, test = len(self.content.train), len(self.content.test)
+        by_lack = {
+            name: [work for work in members if name in work.lacks]
+            for name in ("metrics", "train", "folds", "time")
+        }
+        fit, score = self._kind(detector, "fit"), self._kind(detector, "score")
+        if any(work.lacks - {"folds"} for work in members) and not self._selected(detector):
+            self._measured("fit", fit, train)
+        if scored := len(by_lack["metrics"]):
+            self._measured("score", score, train, test, scored)
+            self._metrics(scored)
+        if thresholds := len(by_lack["train"]):
+            self._measured("threshold", score, train, train, thresholds)
+        if jobs := by_lack["folds"]:
+            folds = min(jobs[0].plan.options.folds, train)
+            rest = max(1, train - train // folds)
+            self._measured("threshold", fit, rest, folds)
+            self._measured("threshold", score, rest, train, len(jobs))
+        if jobs := by_lack["time"]:
+            self._time(detector, [work.plan for work in jobs])
+
+    def _time(self, detector: Detector, plans: Sequence[Plan]) -> None:
+        """Time per image, of the detectors that the records show beside it too."""
+        train = len(self.content.train)
+        protocol = plans[0].options.timing
+        images = protocol.warmup + protocol.repeats + 3 * protocol.batch
+        rivals = detector.rivals() if isinstance(detector, HasRivals) else {}
+        for _ in plans:
+            self._measured("time", self._kind(detector, "time"), train, images)
+            for rival in rivals.values():
+                self._measured("time", self._kind(rival, "time"), train, images)
+        for rival in rivals.values():
+            self._measured("time", self._kind(rival, "fit"), train)
+
+    def _metrics(self, count: int) -> None:
+        """The metrics of so many settings, their records and their pictures."""
+        geometry, test = self.works[0].plan.detector.geometry, len(self.content.test)
+        pixels = self._fixed("seconds.metrics_per_megapixel") * (
+            self.content.pixels(geometry) / 1e6
+        )
+        self._add("metrics", (pixels + self._fixed("seconds.per_record")) * count)
+        self._add("pictures", self._fixed("seconds.per_picture") * (self._pictures(test) * count))
+
+    def _results(self) -> None:
+        """Bytes of records, raw scores and pictures."""
+        new, test = sum("metrics" in work.lacks for work in self.works), len(self.content.test)
+        fixed = self.of.rates.cost
+        record = fixed("bytes.per_record") + fixed("bytes.per_score") * test
+        pictures = fixed("bytes.per_picture") * self._pictures(test)
+        self.cost.results = (record + pictures) * new
+
+    def _pictures(self, test: int) -> int:
+        wanted = self.works[0].plan.options.heatmaps
+        return test if wanted < 0 else min(wanted, test)
+
+    def _memory(self, members: Sequence[Work]) -> Estimate | None:
+        """Bytes at the peak of a family, with those of the program; None without an estimate."""
+        needed = [self.needed[work.place] for work in members]
+        most = max(value or 0 for value in needed)
+        if None in needed:
+            return None
+        pixels = self.content.pixels(members[0].plan.detector.geometry)
+        together = min(4 * pixels * (len(members) - 1), TOGETHER)
+        return self._fixed("bytes.program") + Estimate.exactly(most + PIXEL * pixels + together)
+
+    def _selected(self, detector: Detector) -> bool:
+        """Whether an earlier run kept the selection that the fit would make."""
+        if not isinstance(detector, FeatureDetector):
+            return False
+        return Kept(self.works[0].plan, detector).has_order(detector, self.content.train)
+
+    def _measured(
+        self, stage: str, kind: Kind, images: int, times: int = 1, settings: int = 1
+    ) -> None:
+        """Add measured seconds to a stage.
+
+        Args:
+            stage: Of the cost.
+            kind: What is looked up.
+            images: At which the seconds are taken.
+            times: How many times the seconds come.
+            settings: How many settings share the work.
+        """
+        found = self.of.rates.seconds(kind, images)
+        if found is None:
+            self.cost.unknown.add(kind.method or kind.network)
+            return
+        more = self.of.rates.more.get(kind.method)
+        share = Estimate(1, 0, 1) if more is None else Estimate.exactly(more)
+        factor = Estimate.exactly(1) + share * (settings - 1)
+        self._add(stage, found.seconds.times(factor) * times)
+        whose = "this machine" if found.own else "shipped"
+        self.cost.sources.setdefault(stage, set()).add(f"{whose}, {found.how}")
+
+    def _fixed(self, name: str) -> Estimate:
+        return self.of.rates.cost(name)
+
+    def _add(self, stage: str, seconds: Estimate) -> None:
+        self.cost.stages[stage] = self.cost.stages.get(stage, NOTHING) + seconds
+
+    def _kind(self, detector: Detector, stage: Stage) -> Kind:
+        if not isinstance(detector, FeatureDetector):
+            return kind_of(detector.identity(), 0, stage)
+        layers, vectors = detector.reads()
+        shapes = self._arrays(detector, layers, vectors)
+        parts = {  # its identity without the weights, which need not be here
+            "geometry": settings_of(detector.geometry),
+            "backbone": settings_of(detector.backbone),
+            "method": {
+                "class": class_name(type(detector.method)),
+                "settings": {**settings_of(detector.method), "layers": layers},
+            },
+        }
+        channels = sum(shape[0] for name, shape in shapes.items() if name != "vectors")
+        return kind_of(parts, channels, stage)
+
+    def _arrays(
+        self, detector: FeatureDetector, layers: Sequence[int], vectors: bool
+    ) -> dict[str, Shape]:
+        size = input_size(detector.geometry, self.content.train)
+        return self.of.shapes.of(detector.backbone, size, layers, vectors)

@@ -1,0 +1,119 @@
+"""What a run would find: the records, the features and the selections that are there already."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adbench.bench.plan import Plan
+from adbench.bench.rates import Place
+from adbench.bench.work import Work
+from adbench.data.samples import Images
+from adbench.detectors.feature_detector import FeatureDetector
+from adbench.errors import AdbenchError
+from adbench.features.extract import Extractor
+from adbench.features.orders import Orders
+from adbench.methods.method import Selects
+from adbench.results.record import identity_id
+from adbench.results.records import Record, RecordError, load
+from adbench.system.files import cache_folder
+from adbench.system.machine import describe, device_name
+from adbench.system.parallel import threads as threads_of_torch
+from adbench.system.processors import processors
+
+log = logging.getLogger(__name__)
+
+READ = 500
+"""Records, the newest ones, that rates are read from: more would take long and tell no more."""
+
+
+class Existing:
+    """Looks for what is there. It changes nothing, and reads no folder of records twice."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, dict[str, Path]] = {}
+
+    def work(self, place: int, plan: Plan, category: str, fingerprint: str) -> Work:
+        """A job on a category, and what it lacks there.
+
+        Where its weights are not here, there is no name under which it could have a record.
+        """
+        try:
+            identity = plan.identity(category, fingerprint) if fingerprint else {}
+        except AdbenchError as error:
+            log.warning("%s", error)
+            identity = {}
+        path = self._paths(plan.records).get(identity_id(identity)) if identity else None
+        known = load(path) if path and plan.options.existing == "skip" else None
+        return Work(place, plan, identity, known)
+
+    def records(self, folder: Path) -> list[Record]:
+        """The newest records of a folder that can be read; rates are taken from them."""
+        paths = list(self._paths(folder).values())
+        found = []
+        for path in sorted(paths, key=lambda p: -p.stat().st_mtime)[:READ]:
+            try:
+                found.append(load(path))
+            except RecordError as error:
+                log.info("%s", error)
+        return found
+
+    def _paths(self, folder: Path) -> dict[str, Path]:
+        """The files of a folder of records by the id in their names."""
+        if folder not in self._files:
+            paths = folder.glob("*-*.json")
+            self._files[folder] = {path.stem.rpartition("-")[2]: path for path in paths}
+        return self._files[folder]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The kept features and selections of some images through a network, in the cache of a plan."""
+
+    plan: Plan
+    detector: FeatureDetector
+
+    @property
+    def folder(self) -> Path:
+        """The cache."""
+        return cache_folder(self.plan.options.cache)
+
+    def missing(self, images: Images, layers: Sequence[int], vectors: bool) -> list[str]:
+        """The names of the arrays of the features that are to be made."""
+        names = [f"layer{layer}" for layer in sorted(layers)] + ["vectors"] * vectors
+        if not images.digests or not (self.folder / "features").is_dir():
+            return names
+        try:
+            return self._extractor.missing(images, layers, vectors)
+        except AdbenchError:  # the weights, by which features are named, are not here
+            return names
+
+    def has_order(self, detector: FeatureDetector, images: Images) -> bool:
+        """Whether the selection of a detector's fit is kept."""
+        method = detector.method
+        selection = method.selection() if isinstance(method, Selects) else None
+        if selection is None or not images.digests or not (self.folder / "orders").is_dir():
+            return False
+        try:
+            key = self._extractor.names(images, *detector.reads())[1]
+        except AdbenchError:
+            return False
+        wanted: dict[str, Any] = {"features": key, "device": self._device.split(":")[0]}
+        return Orders(self.folder).read({**wanted, **selection}) is not None
+
+    @property
+    def _device(self) -> str:
+        return device_name(self.plan.options.device)
+
+    @property
+    def _extractor(self) -> Extractor:
+        detector = self.detector
+        return Extractor(detector.backbone, detector.geometry, self.folder, device=self._device)
+
+
+def here(plan: Plan) -> Place:
+    """Where a plan would be run."""
+    found = describe(plan.options.device)
+    threads = plan.options.threads or min(threads_of_torch(), processors())
+    return Place(str(found["processor"]), str(found["device"]), threads)

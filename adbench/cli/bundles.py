@@ -1,0 +1,238 @@
+"""Sweeps under a launcher that runs jobs side by side: one of its jobs does one bundle.
+
+The process of the sweep writes every bundle into a folder that all processes see. A job of the
+launcher reads its own, and leaves what came of it there. All that a user reads, tables and the
+exit status among it, is then made by the process of the sweep, as if it had done the work.
+"""
+
+import json
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+
+from adbench.bench.bundles import Bundle, Split, bundles
+from adbench.bench.plan import Plan, plan
+from adbench.bench.run import Outcome
+from adbench.bench.session import Reads
+from adbench.cli.job import measure, refused_by
+from adbench.cli.screen import say, say_aside
+from adbench.cli.seats import Seats, seats_of
+from adbench.config.compose import Configs
+from adbench.errors import AdbenchError
+from adbench.results.records import load, require_writable
+from adbench.system import machine
+from adbench.system.files import write_whole
+
+AGAIN = "the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a job of a launcher is to do."""
+
+    category: str
+    jobs: dict[str, list[str]]
+    """Number in the sweep -> overrides."""
+    reads: Reads | None
+    threads: int | None
+    """How many this process may use; None: the launcher says so by variables or limits."""
+    directory: str
+    """Where the command was typed, from which relative paths start."""
+
+
+@dataclass
+class BundleTask:
+    """The function that a launcher calls in another process for each bundle.
+
+    Attributes:
+        configs: The config files.
+        folder: Where the bundles are, an absolute path that all processes see.
+    """
+
+    configs: Configs
+    folder: Path
+
+    def __call__(self, config: DictConfig) -> None:
+        """Do the bundle that has the number of this job of the launcher."""
+        here = HydraConfig.get()
+        work = _Work(**json.loads(_asked(self.folder, here.job.num).read_text(encoding="utf-8")))
+        launcher = str(here.launcher.get("_target_", ""))
+        outcomes = self._done(work, refused_by(launcher), fresh="submitit" in launcher)
+        write_whole(_answered(self.folder, here.job.num), json.dumps(outcomes, indent=1))
+
+    def _done(self, work: _Work, refused: str | None, fresh: bool) -> dict[str, Any]:
+        """What became of each job, as plain data.
+
+        Args:
+            work: The bundle.
+            refused: Why time must not be taken.
+            fresh: Whether the launcher starts a process for each of its jobs.
+        """
+        os.chdir(work.directory)  # Hydra goes back after the job
+        try:
+            plans = [
+                replace(plan(self.configs.compose(words), refused), categories=(work.category,))
+                for words in work.jobs.values()
+            ]
+            machine.set_threads(work.threads)
+            numbers = [int(number) for number in work.jobs]
+            outcomes = measure(plans, fresh, numbers, work.reads)
+        except AdbenchError as error:  # such as a folder that this machine cannot write
+            outcomes = [Outcome(failures={work.category: str(error)}) for _ in work.jobs]
+        return {
+            number: {
+                "records": [f"{record.name}.json" for record in outcome.records],
+                "failures": outcome.failures,
+                "impossible": sorted(outcome.impossible),
+            }
+            for number, outcome in zip(work.jobs, outcomes, strict=True)
+        }
+
+
+def measured(
+    launcher: Launcher,
+    folder: Path,
+    plans: Mapping[int, Plan],
+    words: Mapping[int, Sequence[str]],
+    split: Split,
+    first: int = 0,
+) -> tuple[dict[int, Outcome], int]:
+    """Let a launcher do jobs, and collect what became of them.
+
+    Args:
+        launcher: It was set up with a ``BundleTask`` of the folder.
+        folder: The same.
+        plans: The jobs by their numbers.
+        words: The overrides of each.
+        split: What a bundle is.
+        first: The number of the first bundle.
+
+    Returns:
+        The outcome of each job, and how many bundles there were.
+
+    Raises:
+        AdbenchError: A folder of results cannot be written, or there is no Slurm on this machine.
+    """
+    for place in {planned.records for planned in plans.values()}:
+        require_writable(place)
+    found = dict(enumerate(bundles(plans, split), first))
+    if not found:  # no job of the sweep can run
+        return {}, 0
+    seats = seats_of(launcher, len(found))
+    for number, bundle in found.items():
+        work = _Work(
+            category=bundle.category,
+            jobs={str(job): list(words[job]) for job in bundle.jobs},
+            reads=bundle.reads,
+            threads=seats.threads,
+            directory=str(Path.cwd()),
+        )
+        write_whole(_asked(folder, number), json.dumps(asdict(work), indent=1))
+    say(f"{_counted(len(plans), 'job')} in {_counted(len(found), 'bundle')} side by side")
+    heads = {number: list(words[bundle.jobs[0]]) for number, bundle in found.items()}
+    why = _launched_apart(launcher, heads, seats) if seats.apart else _launched(launcher, heads)
+    outcomes = {number: Outcome() for number in plans}
+    for number, bundle in found.items():
+        told = _collect(folder, number, bundle, plans, outcomes, why.get(number))
+        for line in told if seats.apart else ():
+            say_aside(line)
+    with suppress(OSError):  # some bundles may still be at work
+        folder.rmdir()
+    for number, outcome in outcomes.items():
+        found_of = {record.category: record for record in outcome.records}
+        outcome.records = [found_of[n] for n in plans[number].categories if n in found_of]
+    return outcomes, len(found)
+
+
+def _launched(launcher: Launcher, heads: Mapping[int, list[str]]) -> dict[int, str]:
+    """Launch bundles together; why they failed, by their numbers, as far as the launcher tells."""
+    try:
+        returned = launcher.launch(list(heads.values()), initial_job_idx=min(heads))
+    except Exception as error:  # of the launcher or of a lost process; what is done stays done
+        return dict.fromkeys(heads, f"the launcher ended with {_in_a_line(error)}")
+    return {
+        number: _in_a_line(job._return_value)
+        for number, job in zip(heads, returned, strict=True)
+        if job.status == JobStatus.FAILED
+    }
+
+
+def _launched_apart(
+    launcher: Launcher, heads: Mapping[int, list[str]], seats: Seats
+) -> dict[int, str]:
+    """As ``_launched``, each bundle by itself, so that one that is lost ends the wait for no other.
+
+    The threads wait, and do not keep a process alive that the user ends.
+    """
+    left, why = deque(heads.items()), dict[int, str]()
+
+    def wait() -> None:
+        with suppress(IndexError):  # no bundle is left
+            while True:
+                number, head = left.popleft()
+                why.update(_launched(launcher, {number: head}))
+
+    waiting = [Thread(target=wait, daemon=True) for _ in range(min(seats.together, len(heads)))]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    return why
+
+
+def _collect(
+    folder: Path,
+    number: int,
+    bundle: Bundle,
+    plans: Mapping[int, Plan],
+    outcomes: dict[int, Outcome],
+    why: str | None,
+) -> list[str]:
+    """Add to the outcomes what a bundle left; gives the failures that it told on its screen."""
+    path = _answered(folder, number)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        reason = f"no result: {why or 'its process ended without one'}; {AGAIN}"
+        jobs = "job" if len(bundle.jobs) == 1 else "jobs"
+        say_aside(f"{bundle.category}, {jobs} {', '.join(map(str, bundle.jobs))}: {reason}")
+        for job in bundle.jobs:
+            outcomes[job].failures[bundle.category] = reason
+        return []
+    told = []
+    for job in bundle.jobs:
+        part, outcome = content[str(job)], outcomes[job]
+        outcome.records += [load(plans[job].records / name) for name in part["records"]]
+        outcome.failures |= part["failures"]
+        outcome.impossible |= set(part["impossible"])
+        told += [f"{name}, job {job}: {reason}" for name, reason in part["failures"].items()]
+    path.unlink()
+    _asked(folder, number).unlink()
+    return told
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _in_a_line(error: Any) -> str:
+    text = str(error).strip() or "no message"
+    return f"{type(error).__name__}: {text.splitlines()[0]}"
+
+
+def _asked(folder: Path, number: int) -> Path:
+    return folder / f"bundle-{number}.json"
+
+
+def _answered(folder: Path, number: int) -> Path:
+    return folder / f"bundle-{number}-done.json"

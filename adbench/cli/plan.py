@@ -1,0 +1,192 @@
+"""``adbench plan``: what a run, a sweep or a published table will take, before anything runs."""
+
+import itertools
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adbench.cli.output import lines_on_stderr
+from adbench.cli.screen import say, say_aside
+from adbench.config.compose import Configs
+from adbench.config.overrides import expand
+from adbench.errors import AdbenchError
+from adbench.reports.complete import complete
+
+if TYPE_CHECKING:
+    from adbench.bench.cost import Content, Cost
+    from adbench.bench.plan import Plan
+    from adbench.bench.rates import Rates
+    from adbench.bench.shapes import Sized
+
+_OF_A_RUN = ("bars.", "report=", "split=", "hydra.", "hydra/", "launcher=")
+"""Words of ``adbench run`` and ``adbench reproduce`` that bear on no job."""
+_OF_A_SIZE = ("images=", "categories=", "test_share=")
+
+
+def command(given: Namespace, configs: Configs) -> int:
+    """Print what the jobs will take; 1 where ``--check`` was given and something does not fit."""
+    # Nothing is fetched for a plan; the hub's library reads this when it is imported.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    nodes = _nodes(given.nodes)
+    sizes = [word for word in given.words if word.startswith(_OF_A_SIZE)]
+    words = [w for w in given.words if w not in sizes and not w.startswith(_OF_A_RUN)]
+    content = _sized(sizes, words) if sizes else None
+    jobs = _jobs(words, given.multirun, configs)
+    if content is None and complete(jobs, configs):
+        if given.json:
+            from adbench.cli.output import print_json
+
+            print_json({"bundles": [], "jobs": len(jobs), "complete": True})
+        else:
+            count = f"{len(jobs)} jobs have" if len(jobs) > 1 else "the job has"
+            say(f"{count} every record already: nothing is to be run")
+        return 0
+    with lines_on_stderr(given.json):
+        plans, wrong = _plans(jobs, configs)
+        if content is not None:
+            plans = [replace(plan, categories=(content.name,)) for plan in plans]
+        from adbench.cli.plan_table import Shown, misfits
+
+        costs, rates = _costs(plans, content)
+    shown = Shown(costs, rates, nodes, wrong)
+    problems = misfits(plans, costs) if given.check else []
+    shown.print_json(problems) if given.json else shown.print()
+    for line in problems[:1]:
+        say_aside(line)
+    return 1 if problems else 0
+
+
+def _jobs(words: Sequence[str], sweep: bool, configs: Configs) -> list[tuple[str, ...]]:
+    """The words of each job: of a table, of a sweep, or of one run."""
+    tables = [word for word in words if "=" not in word and not word.startswith(("+", "~"))]
+    overrides = configs.current_words([word for word in words if word not in tables])
+    if len(tables) > 1:
+        raise AdbenchError(f"plan: {' '.join(tables)}: name one table, or none")
+    if tables:
+        from adbench.reports.tables import runs
+
+        return runs(tables[0], overrides, configs)
+    if sweep:
+        return list(itertools.product(*expand(overrides)))
+    return [tuple(overrides)]
+
+
+def _plans(jobs: Sequence[Sequence[str]], configs: Configs) -> tuple[list["Plan"], list[str]]:
+    """The plans of the jobs, and why some of them cannot run.
+
+    Raises:
+        AdbenchError: None of them can.
+    """
+    from adbench.cli.job import planned_job
+
+    plans, wrong = [], []
+    for words in jobs:
+        try:
+            plans.append(planned_job(configs.compose(words), words))
+        except AdbenchError as error:
+            wrong.append(error)
+    if not plans:
+        raise wrong[0]
+    return plans, [str(error) for error in wrong]
+
+
+def _costs(plans: Sequence["Plan"], sized: "Sized | None") -> tuple[list["Cost"], "Rates"]:
+    """What each bundle takes, and the rates that it was found with."""
+    from adbench.bench.bundles import bundles
+    from adbench.bench.cost import Costs
+    from adbench.bench.existing import Existing, here
+    from adbench.bench.rates import Rates
+    from adbench.bench.session import Session
+
+    plans = Session(plans).plans  # one network between them, whose weights are read once
+    existing = Existing()
+    rates = Rates(existing.records(plans[0].records), here(plans[0]))
+    costs = Costs(plans, rates, existing)
+    contents: dict[tuple[str, str], Content] = {}
+    found = []
+    for bundle in bundles(dict(enumerate(plans))):
+        content = sized or _content(plans[bundle.jobs[0]], bundle.category, contents)
+        found.append(costs.of(bundle, content))
+    return found, rates
+
+
+def _content(plan: "Plan", category: str, known: dict[tuple[str, str], "Content"]) -> "Content":
+    """The images of a category, which are hashed once for all bundles on it."""
+    from adbench.bench.category import Category
+    from adbench.system.settings import digest, settings_of
+
+    geometry = plan.detector.geometry
+    needs_one_size = "" if geometry.size else digest(settings_of(geometry))
+    key = digest([plan.dataset.name, settings_of(plan.dataset), needs_one_size]), category
+    if key not in known:
+        known[key] = Category.load(plan, category)
+    return known[key]
+
+
+def _sized(words: Sequence[str], others: Sequence[str]) -> "Sized":
+    """The categories that ``images=N`` stands for.
+
+    Without further words they are as large as those of MVTec AD on average, and as many of their
+    images are for testing.
+    """
+    from adbench.data.mvtec import PUBLISHED
+
+    _refuse_dataset(others)
+    given = dict(word.split("=", 1) for word in words)
+    if "images" not in given:
+        raise AdbenchError(f"{words[0]}: goes with images=N alone, which says how many there are")
+    train, test = (sum(counts) for counts in zip(*PUBLISHED.values(), strict=True))
+    usual = (train + test) / len(PUBLISHED)
+    images = _number("images", given.get("images"), 2)
+    categories = _number("categories", given.get("categories", max(1, round(images / usual))), 1)
+    share = _share(given.get("test_share"), test / (train + test))
+    each = images // categories
+    if each < 2:
+        raise AdbenchError(
+            f"images={images} categories={categories}: a category needs 2 images at least, one to "
+            "learn from and one to test; raise images or lower categories"
+        )
+    from adbench.bench.shapes import Sized
+
+    tested = min(each - 1, max(1, round(share * each)))
+    return Sized.of(each - tested, tested, categories)
+
+
+def _number(name: str, word: object, least: int) -> int:
+    try:
+        value = float(str(word))
+    except ValueError:
+        value = -1.0
+    if not least <= value <= 1e12 or value != int(value):
+        raise AdbenchError(
+            f"{name}={word}: is a whole number of {least} or more, such as {name}=1e6"
+        )
+    return int(value)
+
+
+def _share(word: str | None, usual: float) -> float:
+    try:
+        value = usual if word is None else float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise AdbenchError(
+            f"test_share={word}: is the part of the images that is tested, between 0 and 1"
+        )
+    return value
+
+
+def _nodes(word: str | None) -> int | None:
+    return None if word is None else _number("--nodes", word, 1)
+
+
+def _refuse_dataset(words: Sequence[str]) -> None:
+    for word in words:
+        if word.startswith(("dataset=", "dataset.")):
+            raise AdbenchError(
+                f"{word}: images=N stands in the place of a dataset; leave one of them out"
+            )
+        if "=" not in word:
+            raise AdbenchError(f"{word}: a table has images of its own; leave images=N out")
