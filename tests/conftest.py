@@ -1,7 +1,9 @@
 """Fixtures of several test files: small images in MVTec's layout, and the real ones if there."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,36 @@ def make_category() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@dataclass
+class Told:
+    """How a command ended and what it told."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Told]:
+    """Runs a command in this process and in the folder of the test, which saves its start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADBENCH_CACHE", str(tmp_path / "cache"))
+
+    def run(*words: str) -> Told:
+        from adbench.cli.main import main
+
+        monkeypatch.setattr(sys, "argv", ["adbench", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        return Told(int(end.value.code or 0), told.out, told.err)
+
+    return run
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ if Path("/proc/kmsg").exists():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.fault("image", shows="error")
 def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path, kind):
     path = tmp_path / "x.png"
     message = special(path, kind)
@@ -103,6 +104,7 @@ def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["train/good", "test/good", "test/dent"])
+@pytest.mark.fault("image", shows="error")
 def test_a_category_that_holds_one_fails_alone_and_is_named_by_check(
     tmp_path, make_category, kind, place
 ):
@@ -124,6 +126,7 @@ def test_a_category_that_holds_one_fails_alone_and_is_named_by_check(
     assert not rows[1]["problems"]
 
 
+@pytest.mark.fault("image", shows="error")
 def test_data_check_prints_its_table_whatever_it_finds(tmp_path, make_category):
     folder = make_category(tmp_path)
     os.mkfifo(folder / "train/good/pipe.png")
@@ -145,6 +148,7 @@ def test_data_check_prints_its_table_whatever_it_finds(tmp_path, make_category):
 # folders
 
 
+@pytest.mark.fault("image", shows="kept")
 def test_a_folder_is_visited_once_whatever_links_lead_to_it(tmp_path):
     for number in range(4):
         picture(tmp_path / f"ok/{number}.png", value=number)
@@ -155,6 +159,7 @@ def test_a_folder_is_visited_once_whatever_links_lead_to_it(tmp_path):
     assert sorted(s.name for s in split.train + split.test) == [f"{i}.png" for i in range(4)]
 
 
+@pytest.mark.fault("image", shows="kept")
 def test_a_folder_that_links_lead_to_keeps_its_own_name(tmp_path):
     for number in range(4):
         picture(tmp_path / f"ok/{number}.png", value=number)
@@ -170,6 +175,7 @@ def test_a_folder_that_links_lead_to_keeps_its_own_name(tmp_path):
 # formats
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_postscript_file_starts_no_program(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
@@ -203,6 +209,7 @@ def test_files_of_the_suffixes_that_are_read(tmp_path, suffix, format):
         np.testing.assert_allclose(image, 40 * number, atol=1)
 
 
+@pytest.mark.fault("image", shows="error")
 def test_files_of_other_suffixes_are_named_with_those_that_are_read(tmp_path):
     for number in range(5):
         picture(tmp_path / f"ok/{number}.tga", format="TGA")
@@ -243,6 +250,7 @@ def test_ink_and_deep_colours_are_read(tmp_path):
 # bombs
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_thin_image_is_refused_before_it_is_stretched(tmp_path, make_category):
     folder = make_category(tmp_path)
     (folder / "train/good/zz.png").write_bytes(png(1, 20000))
@@ -261,6 +269,7 @@ def test_a_thin_image_is_refused_before_it_is_stretched(tmp_path, make_category)
     assert Geometry(resize=(256, 256)).image(np.zeros((20000, 1, 3), np.uint8)).shape[0] == 224
 
 
+@pytest.mark.fault("image", shows="error")
 def test_an_image_of_too_many_pixels_is_refused_from_its_header(tmp_path):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b""))
@@ -275,6 +284,7 @@ def test_an_image_of_too_many_pixels_is_refused_from_its_header(tmp_path):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # of Pillow, for a JPEG
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.fault("image", shows="kept")
 def test_an_orientation_that_is_garbage_is_read_as_unturned(tmp_path, suffix, garbage):
     path = tmp_path / f"x.{suffix}"
     Image.new("RGB", (30, 20)).save(path, exif=b"Exif\0\0" + garbage)
@@ -283,6 +293,7 @@ def test_an_orientation_that_is_garbage_is_read_as_unturned(tmp_path, suffix, ga
 
 
 @pytest.mark.parametrize(("kind", "value"), [(2, "abc"), (3, 99), (3, 0)])
+@pytest.mark.fault("image", shows="kept")
 def test_garbage_in_a_tiff_is_read_as_unturned(tmp_path, kind, value):
     tags = ImageFileDirectory_v2()
     tags.tagtype[0x0112] = kind
@@ -317,6 +328,7 @@ def test_an_orientation_behind_the_pixels_of_a_png_turns_image_and_mask(tmp_path
     assert read_mask(mask, size).shape == size
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_jpeg_mask_is_refused_turned_or_not(tmp_path):
     block = Image.Exif()
     block[0x0112] = 6
@@ -328,6 +340,7 @@ def test_a_jpeg_mask_is_refused_turned_or_not(tmp_path):
 # names
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_name_that_is_no_utf8_costs_its_category_before_the_work(tmp_path, make_category):
     for name in ("bottle", "grid"):
         folder = make_category(tmp_path, name)
@@ -343,6 +356,7 @@ def test_a_name_that_is_no_utf8_costs_its_category_before_the_work(tmp_path, mak
 
 
 @pytest.mark.parametrize("name", ["a b", "a: b", "line\nline", "ä" * 120, "x" * 240, "-", "'\"`$("])
+@pytest.mark.fault("name", shows="kept")
 def test_odd_names_are_kept_as_they_are(tmp_path, name):
     for number in range(4):
         picture(tmp_path / f"ok/{number}.png", value=number)

@@ -56,6 +56,7 @@ class Whole:
         ),
     ],
 )
+@pytest.mark.fault("YAML", shows="error")
 def test_a_wrong_setting_is_named_in_a_sentence(settings, message):
     with pytest.raises(AdbenchError) as error:
         check(Whole, settings, "at")

@@ -135,6 +135,7 @@ def test_the_published_counts_are_complete():
     assert sum(test for _, test in PUBLISHED.values()) == 1725
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_missing_root_says_what_to_do(tmp_path):
     with pytest.raises(
         DataError,
@@ -181,6 +182,7 @@ def test_wrong_settings_are_named():
 
 
 @pytest.mark.parametrize("place", ["train/good", "test"])
+@pytest.mark.fault("image", shows="error")
 def test_a_missing_or_empty_part_is_named(tmp_path, make_category, place):
     folder = make_category(tmp_path) / place
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -198,6 +200,7 @@ def test_a_missing_or_empty_part_is_named(tmp_path, make_category, place):
     assert "does not exist" in problems(dataset)
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_missing_mask_is_named(tmp_path, make_category):
     folder = make_category(tmp_path)
     (folder / "ground_truth/dent/001_mask.png").unlink()
@@ -298,6 +301,7 @@ def test_complete_means_the_published_counts(tmp_path, make_category, published,
     )
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, make_category, monkeypatch):
     make_category(tmp_path)
 
@@ -417,6 +421,7 @@ def test_flat_masks_are_found_and_must_be_unique(parts):
         dataset.load("parts")
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_missing_mask_of_an_own_image_is_named(parts):
     (parts / "masks/scratch/2.png").unlink()
     dataset = Folder(root=str(parts), normal="ok", abnormal="bad", masks="masks")

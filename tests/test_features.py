@@ -187,6 +187,7 @@ def test_the_source_is_the_backbones_and_not_that_of_the_images(images):
 
 
 @pytest.mark.parametrize("damage", ["flip", "flip the checksum", "cut", "short", "empty"])
+@pytest.mark.fault("cache", shows="kept")
 def test_damaged_files_are_made_again(images, tmp_path, caplog, damage):
     backbone = Strides()
     whole = extract(images, [1], backbone=backbone, folder=tmp_path).maps[0].clone()
@@ -225,6 +226,7 @@ def test_a_store_reads_a_file_through_once_until_it_changes(images, tmp_path):
     assert store.open(path, 5) is None
 
 
+@pytest.mark.fault("cache", shows="kept")
 def test_a_cache_that_cannot_be_written_costs_a_warning(images, tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     with caplog.at_level(logging.WARNING):
@@ -233,6 +235,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(images, tmp_path, caplog
     assert equal(features, extract(images, [1]))
 
 
+@pytest.mark.fault("cache", shows="kept")
 def test_a_disk_that_fills_up_keeps_nothing_and_loses_nothing(
     images, tmp_path, caplog, monkeypatch
 ):
@@ -249,6 +252,7 @@ def test_a_disk_that_fills_up_keeps_nothing_and_loses_nothing(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are POSIX")
+@pytest.mark.fault("cache", shows="kept")
 def test_a_write_that_fails_keeps_nothing_and_loses_nothing(images, tmp_path, caplog):
     import resource
     import signal
@@ -300,6 +304,7 @@ def test_an_image_that_the_crop_does_not_fit_is_named(images):
 
 
 @pytest.mark.parametrize("folder", [True, False])
+@pytest.mark.fault("cache", shows="error")
 def test_features_that_are_not_finite_are_refused(images, tmp_path, folder):
     nowhere = {"backbone": Strides(float("nan")), "folder": tmp_path if folder else None}
     with pytest.raises(AdbenchError, match="NaN or infinite"):

@@ -17,6 +17,7 @@ from adbench.system.files import (
 )
 
 
+@pytest.mark.fault("results folder", shows="kept")
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "file.txt"
     write_whole(path, "first")
@@ -51,6 +52,7 @@ def left_by(program, folder):
     return process
 
 
+@pytest.mark.fault("results folder", shows="kept")
 def test_what_a_killed_process_left_is_removed_by_who_comes_next(tmp_path):
     killed = left_by("import time; time.sleep(100)", tmp_path)
     killed.kill()
@@ -61,6 +63,7 @@ def test_what_a_killed_process_left_is_removed_by_who_comes_next(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+@pytest.mark.fault("results folder", shows="kept")
 def test_a_scratch_folder_goes_and_so_does_one_that_a_killed_process_left(tmp_path):
     code = (
         "import pathlib, time; from adbench.system.files import scratch_folder\n"
@@ -83,6 +86,7 @@ def test_a_home_folder_is_found_and_a_user_who_is_not_there_is_a_name(tmp_path, 
     assert expanded("~no such user/a.csv") == Path("~no such user/a.csv")
 
 
+@pytest.mark.fault("results folder", shows="kept")
 def test_what_a_process_still_writes_stays(tmp_path):
     writing = left_by("sys.stdin.read()", tmp_path)
     write_whole(tmp_path / "a.json", "whole")
@@ -91,6 +95,7 @@ def test_what_a_process_still_writes_stays(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.json", "other.json"]
 
 
+@pytest.mark.fault("results folder", shows="kept")
 def test_what_another_machine_writes_stays_until_it_is_old(tmp_path):
     young, old = (tmp_path / f".x.json.00000000-{n}-00000000.tmp" for n in (1, 2))
     foreign = tmp_path / ".editor.tmp"
@@ -136,6 +141,7 @@ def test_a_file_has_the_rights_that_the_umask_leaves_and_the_umask_stays(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are POSIX")
+@pytest.mark.fault("results folder", shows="kept")
 def test_a_full_disk_leaves_the_old_content_and_no_temporary_file(tmp_path):
     import resource
     import signal

@@ -102,6 +102,7 @@ def test_one_image_has_no_threshold(fit, good, out):
     assert out.exists()
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_folder_without_images_is_refused(fit, good, out):
     keep(good, 0)
     with pytest.raises(AdbenchError, match="holds no images"):
@@ -132,6 +133,7 @@ def test_copies_promise_nothing_more(fit, good, out):
     assert header.decision().promised["n"] == COUNT
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_an_image_of_another_shape_is_named_before_the_work(fit, good, out):
     Image.new("RGB", (64, 128)).save(good / "high.png")
     with pytest.raises(AdbenchError, match=r"64x64, 128x64 pixels end up as .*geometry=square256"):
@@ -147,6 +149,7 @@ def test_depths_and_colours_may_differ(fit, good, out):
     assert saved.load(out, "cpu").header.training.images == COUNT + 3
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_one_broken_image_among_many_is_refused_or_left_out(fit, good, out, capsys):
     broken = good / "005.png"
     broken.write_bytes(broken.read_bytes()[:500])
@@ -194,6 +197,7 @@ def test_a_wrong_word_is_refused(word, match, fit, out):
     assert not out.exists()
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(fit, tmp_path, good):
     (tmp_path / "folder.safetensors").mkdir()
     (tmp_path / "file").touch()
@@ -215,6 +219,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(fit, tmp_path
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_disk_without_room_is_told_before_the_folds(fit, out, monkeypatch):
     import shutil
 
@@ -242,6 +247,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
+@pytest.mark.fault("detector file", shows="kept")
 def test_a_killed_fit_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path, good, out, fit):
     out.write_bytes(b"what was there")
     images = ["dataset=folder", f"dataset.normal={good}", "alpha=0.2"]

@@ -52,12 +52,14 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
     np.testing.assert_array_equal(image, np.dstack([expected] * 3))
 
 
+@pytest.mark.fault("image", shows="error")
 def test_grey_beyond_16_bits_is_refused(tmp_path):
     path = saved(tmp_path, np.array([[0, 65536]], np.int32), "image.tif")
     with pytest.raises(DataError, match=r"image\.tif: grey values from 0 to 65536 exceed 16 bits"):
         read_image(path)
 
 
+@pytest.mark.fault("image", shows="error")
 def test_floating_point_pixels_are_refused(tmp_path):
     with pytest.raises(DataError, match="floating-point pixels have no agreed white"):
         read_image(saved(tmp_path, np.ones((2, 2), np.float32), "image.tif"))
@@ -106,22 +108,26 @@ def test_size_and_mode_are_told(tmp_path):
 # broken files
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.png: the image file does not exist"):
         read_image(tmp_path / "none.png")
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(DataError, match="is a folder, not an image"):
         read_image(tmp_path)
 
 
+@pytest.mark.fault("image", shows="error")
 def test_an_empty_file_is_named(tmp_path):
     (tmp_path / "image.png").touch()
     with pytest.raises(DataError, match=r"image\.png: the image file is empty \(0 bytes\)"):
         read_image(tmp_path / "image.png")
 
 
+@pytest.mark.fault("image", shows="error")
 def test_text_is_no_image(tmp_path):
     (tmp_path / "image.png").write_text("not a picture")
     with pytest.raises(DataError, match=r"image\.png: not an image of a format that is read"):
@@ -129,6 +135,7 @@ def test_text_is_no_image(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
+@pytest.mark.fault("image", shows="error")
 def test_truncated_files_are_refused_wherever_they_end(tmp_path, suffix):
     noise = RNG.integers(0, 256, (24, 24, 3), dtype=np.uint8)
     whole = saved(tmp_path, noise, f"whole.{suffix}").read_bytes()
@@ -139,6 +146,7 @@ def test_truncated_files_are_refused_wherever_they_end(tmp_path, suffix):
             read_image(path)
 
 
+@pytest.mark.fault("image", shows="error")
 def test_damaged_bytes_give_an_image_or_a_data_error(tmp_path):
     path, rng = tmp_path / "image.png", np.random.default_rng(0)
     whole = saved(tmp_path, COLOURED, "whole.png").read_bytes()
@@ -157,6 +165,7 @@ def test_damaged_bytes_give_an_image_or_a_data_error(tmp_path):
 @pytest.mark.parametrize(
     "limit", [30, 10]
 )  # Pillow warns above its limit and refuses above twice its limit
+@pytest.mark.fault("image", shows="error")
 def test_images_too_large_to_decode_are_refused(tmp_path, monkeypatch, limit):
     path = saved(tmp_path, COLOURED)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
@@ -191,6 +200,7 @@ def test_every_pixel_but_black_is_anomalous(tmp_path):
     np.testing.assert_array_equal(marked(labels), expected)
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_mask_of_another_size_names_both(tmp_path):
     with pytest.raises(
         DataError, match=r"mask\.png: the mask has 5x7 pixels but its image 7x5 \(height x width\)"
@@ -198,6 +208,7 @@ def test_a_mask_of_another_size_names_both(tmp_path):
         read_mask(saved(tmp_path, GREY, "mask.png"), (7, 5))
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_jpeg_mask_is_refused(tmp_path):
     with pytest.raises(DataError, match="save the mask as PNG"):
         read_mask(saved(tmp_path, GREY, "mask.jpg"), (5, 7))
@@ -436,6 +447,7 @@ def test_the_size_in_the_header_is_that_of_the_picture(tmp_path, format, orienta
     assert image_size(path) == read_image(path).shape[:2]
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_file_without_a_header_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     for name, message in (

@@ -84,6 +84,7 @@ def test_it_decides_as_the_detector_does(exported):
 
 
 @SLOW
+@pytest.mark.fault("graph", shows="error")
 def test_an_image_of_another_aspect_is_refused_where_the_geometry_keeps_it(tmp_path):
     pytest.importorskip("onnxscript")
     from adbench.data.geometry import Geometry
@@ -114,6 +115,7 @@ def graph(path, **said):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.fault("graph", shows="error")
 def test_files_that_are_no_detectors_are_named(runtime, tmp_path):
     pytest.importorskip(runtime)
     other = graph(tmp_path / "other.onnx")
@@ -139,6 +141,7 @@ def test_files_that_are_no_detectors_are_named(runtime, tmp_path):
 
 @SLOW
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.fault("graph", shows="error")
 def test_a_file_that_is_cut_off_is_named_wherever_it_is_cut(exported, runtime, tmp_path):
     pytest.importorskip(runtime)
     content = exported[1].read_bytes()
@@ -150,6 +153,7 @@ def test_a_file_that_is_cut_off_is_named_wherever_it_is_cut(exported, runtime, t
 
 
 @pytest.mark.parametrize(("runtime", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
+@pytest.mark.fault("graph", shows="error")
 def test_a_runtime_that_is_missing_is_named(runtime, extra, tmp_path, monkeypatch):
     file = graph(tmp_path / "part.onnx")
     monkeypatch.setattr(runtimes, "version", lambda name: None)
@@ -157,6 +161,7 @@ def test_a_runtime_that_is_missing_is_named(runtime, extra, tmp_path, monkeypatc
         OnnxDetector.load(file, runtime)
 
 
+@pytest.mark.fault("graph", shows="error")
 def test_scores_that_are_not_finite_are_an_error(monkeypatch):
     from types import SimpleNamespace
 

@@ -52,6 +52,7 @@ def test_without_a_folder_nothing_is_kept():
 
 
 @pytest.mark.parametrize("place", [0, 10, 100, -1])
+@pytest.mark.fault("cache", shows="kept")
 def test_a_flipped_bit_costs_a_warning_and_the_reuse(tmp_path, caplog, place):
     orders = Orders(tmp_path)
     orders.keep(KEY, order(10))
@@ -66,6 +67,7 @@ def test_a_flipped_bit_costs_a_warning_and_the_reuse(tmp_path, caplog, place):
 
 
 @pytest.mark.parametrize("length", [0, 3, 20, -4])
+@pytest.mark.fault("cache", shows="kept")
 def test_half_an_order_is_none(tmp_path, length):
     orders = Orders(tmp_path)
     orders.keep(KEY, order(10))
@@ -73,6 +75,7 @@ def test_half_an_order_is_none(tmp_path, length):
     assert orders.read(KEY) is None
 
 
+@pytest.mark.fault("cache", shows="kept")
 def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")

@@ -91,6 +91,7 @@ def test_masks_of_mvtecs_layout_have_any_suffix_that_is_read(tmp_path, make_cate
     assert dataset.check(WHOLE)[0]["problems"] == []
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_mask_without_a_suffix_is_named_where_one_is_missing(tmp_path, make_category):
     folder = make_category(tmp_path, defects=["dent"]) / "ground_truth/dent"
     (folder / "000_mask.png").rename(folder / "000_mask")
@@ -102,6 +103,7 @@ def test_a_mask_without_a_suffix_is_named_where_one_is_missing(tmp_path, make_ca
     )
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_two_masks_of_one_image_are_named(tmp_path, make_category):
     folder = make_category(tmp_path, defects=["dent"]) / "ground_truth/dent"
     (folder / "000_mask.png").rename(folder / "000_mask.bmp")
@@ -157,6 +159,7 @@ def one_broken(parts) -> Path:
     return parts
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_broken_training_image_is_named_with_what_to_do(one_broken):
     words = f"dataset=folder dataset.root={one_broken} dataset.normal=ok backbone.weights=random"
     (outcome,) = run_jobs(one_broken, words)
@@ -166,6 +169,7 @@ def test_a_broken_training_image_is_named_with_what_to_do(one_broken):
     )
 
 
+@pytest.mark.fault("image", shows="kept")
 def test_broken_training_images_are_left_out_on_request_and_noted(one_broken, caplog):
     (one_broken / "ok/4.png").write_bytes(b"")
     words = f"dataset=folder dataset.root={one_broken} dataset.normal=ok dataset.abnormal=bad"
@@ -181,6 +185,7 @@ def test_broken_training_images_are_left_out_on_request_and_noted(one_broken, ca
     ]
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_broken_test_image_is_never_left_out(tmp_path, make_category):
     folder = make_category(tmp_path)
     (folder / "train/good/000.png").write_bytes(b"x")
@@ -217,6 +222,7 @@ def test_many_sizes_are_summarised(parts):
     assert "no problems found" in done.stdout
 
 
+@pytest.mark.fault("image", shows="error")
 def test_sizes_that_no_run_takes_are_named_by_check_and_before_the_work(parts):
     for number in range(2):
         Image.new("L", (64, 32)).save(parts / f"ok/wide{number}.png")
@@ -232,6 +238,7 @@ def test_sizes_that_no_run_takes_are_named_by_check_and_before_the_work(parts):
     assert square.records
 
 
+@pytest.mark.fault("image", shows="error")
 def test_check_refuses_what_run_refuses(parts):
     Image.new("F", (32, 32), 0.5).save(parts / "ok/float.tif")
     Image.new("I", (32, 32), 70000).save(parts / "ok/deep.tif")

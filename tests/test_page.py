@@ -207,6 +207,7 @@ def test_curves_draw_the_best_setting_of_each_method(tmp_path):
     assert chart.svg.count("<svg") == 2 + 2  # two panels, two entries of the key
 
 
+@pytest.mark.fault("name", shows="inert")
 def test_a_drawing_is_sound_and_every_text_stays_text():
     series = Series(9, [Mark(1, 2, 1, 3, HOSTILE, "1"), Mark(1000, 4, 3, 5, HOSTILE)])
     panel = Panel(HOSTILE, Axis(HOSTILE, [1, 1000]), Axis(HOSTILE, [1, 5]), [series])
@@ -456,6 +457,7 @@ def hostile(folder):
     return saved(folder / "records", record)
 
 
+@pytest.mark.fault("name", shows="inert")
 def test_report_writes_one_file_in_which_names_are_text_and_nothing_is_loaded(tmp_path, capsys):
     hostile(tmp_path)
     out = tmp_path / "page" / "own.html"

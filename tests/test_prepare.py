@@ -85,6 +85,7 @@ def test_a_second_time_nothing_is_done(tmp_path):
     assert held(tmp_path / "data/parts") == CONTENT
 
 
+@pytest.mark.fault("archive", shows="kept")
 def test_what_a_killed_process_left_is_removed(tmp_path):
     left = tmp_path / "data/.parts.abc.unpacking/content"
     left.mkdir(parents=True)
@@ -111,6 +112,7 @@ def test_the_sha256_is_compared_and_may_be_given(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
+@pytest.mark.fault("archive", shows="error")
 def test_every_cut_of_an_archive_is_refused(tmp_path, name):
     whole = made(tmp_path / name, CONTENT).read_bytes()
     cut = tmp_path / f"cut_{name}"
@@ -121,6 +123,7 @@ def test_every_cut_of_an_archive_is_refused(tmp_path, name):
         refused(tmp_path, cut, "not an archive|cut off or damaged")
 
 
+@pytest.mark.fault("archive", shows="error")
 def test_a_tar_that_ends_between_two_members_is_cut_off(tmp_path):
     whole = made(tmp_path / "a.tar", CONTENT).read_bytes()
     cut = tmp_path / "cut.tar"
@@ -129,6 +132,7 @@ def test_a_tar_that_ends_between_two_members_is_cut_off(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
+@pytest.mark.fault("archive", shows="error")
 def test_damage_is_refused(tmp_path, name):
     archive = made(tmp_path / name, CONTENT)
     data = bytearray(archive.read_bytes())
@@ -139,12 +143,14 @@ def test_damage_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(600)])
+@pytest.mark.fault("archive", shows="error")
 def test_what_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "a.zip"
     path.write_bytes(content)
     refused(tmp_path, path, r"is not an archive.*\(\.zip, \.tar, .* are read\)")
 
 
+@pytest.mark.fault("archive", shows="error")
 def test_a_missing_archive_and_a_file_in_the_place_are_named(tmp_path):
     refused(tmp_path, tmp_path / "none.zip", "the archive cannot be read: No such file")
     refused(tmp_path, tmp_path, "the archive cannot be read: Is a directory")
@@ -154,6 +160,7 @@ def test_a_missing_archive_and_a_file_in_the_place_are_named(tmp_path):
         run(tmp_path, made(tmp_path / "a.zip", CONTENT))
 
 
+@pytest.mark.fault("archive", shows="error")
 def test_another_dataset_is_refused(tmp_path):
     archive = made(tmp_path / "a.zip", {"cats/1.png": b"x"})
     refused(tmp_path, archive, r"holds no folder with \*/train/good, but cats; is it another")
@@ -163,6 +170,7 @@ def test_another_dataset_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name", ["/etc/evil", "../evil", "part/../../evil", "..\\evil", "C:\\evil", "\\evil"]
 )
+@pytest.mark.fault("archive", shows="inert")
 def test_names_that_lead_out_are_refused(tmp_path, suffix, name):
     archive = made(tmp_path / f"a{suffix}", {**CONTENT, name: b"x"})
     refused(tmp_path, archive, "leads out of the folder")
@@ -171,6 +179,7 @@ def test_names_that_lead_out_are_refused(tmp_path, suffix, name):
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
 @pytest.mark.parametrize("target", ["../../../etc/passwd", "part/train/good/000.png"])
+@pytest.mark.fault("archive", shows="inert")
 def test_links_and_devices_are_refused(tmp_path, kind, target):
     archive = made(tmp_path / "a.tar", CONTENT)
     with tarfile.open(archive, "a") as file:
@@ -181,6 +190,7 @@ def test_links_and_devices_are_refused(tmp_path, kind, target):
     refused(tmp_path, archive, f"part/odd is a {what}; an archive of images holds files and")
 
 
+@pytest.mark.fault("archive", shows="inert")
 def test_links_in_a_zip_and_encrypted_ones_are_refused(tmp_path):
     info = zipfile.ZipInfo("part/odd")
     info.create_system, info.external_attr = 3, 0o120777 << 16
@@ -194,6 +204,7 @@ def test_links_in_a_zip_and_encrypted_ones_are_refused(tmp_path):
     refused(tmp_path, tmp_path / "b.zip", "cannot be unpacked: .*password")
 
 
+@pytest.mark.fault("archive", shows="error")
 def test_a_name_that_two_members_have_is_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for data in (b"a", b"b"):
@@ -204,6 +215,7 @@ def test_a_name_that_two_members_have_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "gz", "xz"])
+@pytest.mark.fault("archive", shows="error")
 def test_bombs_are_refused(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(limits, "SLACK", 2**20)
     zeros = {"part/train/good/000.png": bytes(8 * 2**20)}
@@ -216,6 +228,7 @@ def test_bombs_are_refused(tmp_path, kind, monkeypatch):
     refused(tmp_path, archive, "unpacks to more than 1 MiB, which is 20 times its own size")
 
 
+@pytest.mark.fault("archive", shows="error")
 def test_a_header_that_is_a_bomb_itself_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "SLACK", 2**20)
     info = tarfile.TarInfo("comment")
@@ -226,6 +239,7 @@ def test_a_header_that_is_a_bomb_itself_is_refused(tmp_path, monkeypatch):
         refused(tmp_path, tmp_path / name, "unpacks to more than 1 MiB")
 
 
+@pytest.mark.fault("archive", shows="error")
 def test_too_many_files_and_too_little_space_are_refused(tmp_path, monkeypatch):
     archive = made(tmp_path / "a.zip", CONTENT)
     with monkeypatch.context() as patch:

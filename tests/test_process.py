@@ -75,6 +75,7 @@ def test_words_that_are_no_text_are_named(tmp_path):
 @POSIX
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.fault("results folder", shows="kept")
 def test_a_signal_ends_a_run_in_one_line_and_finished_categories_are_kept(
     tmp_path, make_category, name, status
 ):

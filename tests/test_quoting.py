@@ -49,6 +49,7 @@ def test_what_hydra_reads_stays_as_it_is(word):
         ("b", "b: not key=value; a value with spaces is quoted together with its key"),
     ],
 )
+@pytest.mark.fault("YAML", shows="error")
 def test_what_cannot_be_read_is_named_with_how_to_quote_it(word, message):
     with pytest.raises(AdbenchError) as error:
         parse(readable([word])[0])

@@ -95,6 +95,7 @@ BAD_RECORDS = [
 
 @pytest.mark.parametrize("command", ["table", "reproduce", "claims", "list"])
 @pytest.mark.parametrize(("edit", "message"), BAD_RECORDS)
+@pytest.mark.fault("record", shows="error")
 def test_a_bad_record_stops_the_command_before_any_work_and_nothing_is_overwritten(
     tmp_path, capsys, command, edit, message
 ):
@@ -126,6 +127,7 @@ def test_a_bad_record_stops_the_command_before_any_work_and_nothing_is_overwritt
 
 
 @pytest.mark.parametrize("command", [["table", "han2024_table1"], ["table", "all"], ["claims"]])
+@pytest.mark.fault("results folder", shows="error")
 def test_an_empty_results_folder_says_what_to_do_and_stays_empty(tmp_path, capsys, command):
     with pytest.raises(SystemExit):
         main([*command, f"results={tmp_path}"])

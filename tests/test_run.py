@@ -86,6 +86,7 @@ def test_defects_without_masks_have_image_metrics_only(own, bottle):
     assert "no mask" in record.reasons["pixel_auroc"]
 
 
+@pytest.mark.fault("mask", shows="error")
 def test_a_mask_of_another_size_fails_its_category_by_name(mvtec, bottle):
     mask = sorted((bottle / "ground_truth" / "crack").iterdir())[0]
     Image.new("L", (32, 16), 255).save(mask)
@@ -129,6 +130,7 @@ def test_original_pixels_can_be_compared_instead(own, bottle):
     assert found[0].metrics["image_auroc"] == found[1].metrics["image_auroc"]
 
 
+@pytest.mark.fault("record", shows="error")
 def test_a_record_that_cannot_be_trusted_is_not_overwritten(tmp_path, own, bottle):
     own(f"dataset.normal_test={bottle / 'test' / 'good'}")
     (path,) = (tmp_path / "records").glob("*.json")
@@ -168,6 +170,7 @@ def test_a_method_that_would_not_fit_the_memory_fails_before_its_fit(tmp_path, o
         MemoryError("2 GiB more than there are"),
     ],
 )
+@pytest.mark.fault("results folder", shows="kept")
 def test_an_unforeseen_error_fails_its_category_alone_and_leaves_a_traceback(
     tmp_path, mvtec, make_category, bottle, monkeypatch, error
 ):
@@ -237,6 +240,7 @@ def test_what_was_not_measured_alone_is_null_with_the_reason(mvtec):
         assert record.memory["state"] > 0
 
 
+@pytest.mark.fault("results folder", shows="kept")
 def test_a_setting_that_fails_fails_no_other_job(mvtec):
     jobs = ["method.ratio=0.1", "method.ratio=0.1 method.k=5000", "method.ratio=0.00001"]
     good, too_many, too_few = mvtec(*jobs, "method.layers=[1]")[:3]

@@ -216,6 +216,7 @@ def refused(path, match):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_file_that_is_cut_off_anywhere_is_refused(file, tmp_path):
     whole, path = file.read_bytes(), tmp_path / "cut.safetensors"
     header = 8 + struct.unpack("<Q", whole[:8])[0]
@@ -225,6 +226,7 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(file, tmp_path):
         refused(path, "is cut off, damaged or no .safetensors file")
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_wrong_length_of_the_header_is_refused(file, tmp_path):
     whole, path = file.read_bytes(), tmp_path / "length.safetensors"
     right = struct.unpack("<Q", whole[:8])[0]
@@ -233,6 +235,7 @@ def test_a_wrong_length_of_the_header_is_refused(file, tmp_path):
         refused(path, "is cut off, damaged or no .safetensors file")
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_no_flipped_bit_goes_unnoticed(file, tmp_path):
     whole, path = file.read_bytes(), tmp_path / "flipped.safetensors"
     header, rng = 8 + struct.unpack("<Q", whole[:8])[0], np.random.default_rng(0)
@@ -255,6 +258,7 @@ class Bomb:
         return Path.touch, (self.place,)
 
 
+@pytest.mark.fault("detector file", shows="inert")
 def test_a_pickle_under_the_name_is_not_run(tmp_path):
     path, left = tmp_path / "part.safetensors", tmp_path / "left"
     path.write_bytes(pickle.dumps(Bomb(left)))
@@ -264,12 +268,14 @@ def test_a_pickle_under_the_name_is_not_run(tmp_path):
     assert not left.exists()
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_file_of_a_networks_weights_is_no_detector(tmp_path):
     path = tmp_path / "network.safetensors"
     save_file({"conv1.weight": torch.zeros(3)}, path, {"format": "pt"})
     refused(path, "is a file of tensors but of no detector")
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_what_is_no_file_is_refused(tmp_path):
     refused(tmp_path / "missing.safetensors", "there is no such file")
     (folder := tmp_path / "folder.safetensors").mkdir()
@@ -279,6 +285,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.fault("detector file", shows="error")
 def test_another_format_version_is_refused(version, rewritten):
     path = rewritten(header=lambda sound: {**sound, "format": version})
     refused(path, f"has format {version!r}, and this version of adbench reads 1")
@@ -289,12 +296,14 @@ def nested(depth):
 
 
 @pytest.mark.parametrize("depth", [300, 900, 1000, 100_000])
+@pytest.mark.fault("detector file", shows="error")
 def test_deep_nesting_is_refused(depth, rewritten):
     path = rewritten(header=lambda sound: f'{{"format": 1, "environment": {nested(depth)}}}')
     refused(path, "recursion")
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])
+@pytest.mark.fault("detector file", shows="error")
 def test_deep_nesting_of_the_learned_state_is_refused(depth, rewritten):
     refused(rewritten(state=lambda sound: f'{{"a_": {nested(depth)}}}'), "recursion")
 
@@ -312,11 +321,13 @@ def test_deep_nesting_of_the_learned_state_is_refused(depth, rewritten):
         ({"labels": {"geometry": "whole", "backbone": "resnet18"}}, "its header names no method"),
     ],
 )
+@pytest.mark.fault("detector file", shows="error")
 def test_a_header_of_the_wrong_shape_is_refused(changed, match, rewritten):
     refused(rewritten(header=lambda sound: sound | changed), match)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"'])
+@pytest.mark.fault("detector file", shows="error")
 def test_a_header_that_is_no_mapping_is_refused(text, rewritten):
     refused(rewritten(header=lambda sound: text), "its header is damaged|has format None")
 
@@ -335,6 +346,7 @@ def test_a_header_that_is_no_mapping_is_refused(text, rewritten):
         ("geometry", "adbench.methods.padim.PaDiM", "PaDiM is no geometry"),
     ],
 )
+@pytest.mark.fault("detector file", shows="inert")
 def test_a_class_that_is_not_registered_or_no_such_part_is_refused(part, target, match, rewritten):
     def change(sound):
         return sound | {"parts": {**sound["parts"], part: {"_target_": target}}}
@@ -343,6 +355,7 @@ def test_a_class_that_is_not_registered_or_no_such_part_is_refused(part, target,
 
 
 @pytest.mark.parametrize("name", ["__class__", "fit", "layers", "lambda_", "notes_", "ä_", "a b_"])
+@pytest.mark.fault("detector file", shows="inert")
 def test_a_state_cannot_replace_what_is_not_learned(name, rewritten):
     refused(rewritten(state=lambda sound: {**sound, name: 1}), f"{name!r} is no name of what CRD")
 
@@ -352,6 +365,7 @@ def test_a_state_cannot_replace_what_is_not_learned(name, rewritten):
     [[], ["ab_"], 3, "x", {"axes_": {"tensor": "missing"}}, {"axes_": {"tensor": [1]}}],
     ids=str,
 )
+@pytest.mark.fault("detector file", shows="error")
 def test_a_state_of_the_wrong_shape_is_refused(state, rewritten):
     refused(rewritten(state=lambda sound: json.dumps(state)), "its learned state is damaged")
 
@@ -359,6 +373,7 @@ def test_a_state_of_the_wrong_shape_is_refused(state, rewritten):
 # Writing.
 
 
+@pytest.mark.fault("detector file", shows="kept")
 def test_a_disk_that_is_full_leaves_the_old_file(file, pictures, tmp_path, monkeypatch):
     path = tmp_path / "part.safetensors"
     path.write_bytes(b"what was there")
@@ -374,6 +389,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(file, pictures, tmp_path, monke
     assert path.read_bytes() == b"what was there"
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_what_no_file_could_hold_is_refused_before_anything_is_written(file, tmp_path):
     detector = saved.load(file, "cpu")
     detector.detector.method.index_ = object()

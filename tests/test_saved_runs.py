@@ -145,6 +145,7 @@ def test_images_that_reach_the_network_at_another_size_fail_by_name(
     assert not outcome.records
 
 
+@pytest.mark.fault("detector file", shows="error")
 def test_a_detector_that_is_missing_or_damaged_is_refused_before_any_work(tmp_path, images):
     (damaged := tmp_path / "part.safetensors").write_bytes(b"no detector")
     for path in (damaged, tmp_path / "missing.safetensors", tmp_path / "part.pth"):

@@ -182,6 +182,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.fault("map", shows="error")
 def test_what_is_no_map_is_refused_by_name(tmp_path, name):
     write_one, message = REFUSED[name]
     write_one(tmp_path / name)
@@ -189,6 +190,7 @@ def test_what_is_no_map_is_refused_by_name(tmp_path, name):
         read_map(tmp_path / name)
 
 
+@pytest.mark.fault("map", shows="error")
 def test_images_without_a_map_and_maps_without_an_image_are_named(tmp_path, score):
     folder = write(tmp_path / "maps" / "bottle", anomaly_maps())
     (folder / "test/good/001.npy").rename(folder / "test/good/007.npy")
@@ -272,6 +274,7 @@ def test_rows_are_found_by_paths_and_by_names(tmp_path, score, name):
 
 
 @pytest.mark.parametrize("message", ["line 2: the score 'high' is no number", "line 7: the score"])
+@pytest.mark.fault("map", shows="error")
 def test_a_score_that_is_no_finite_number_is_named_with_its_line(tmp_path, score, message):
     write(tmp_path / "maps" / "bottle", anomaly_maps())
     wrong = "high" if "high" in message else "nan"
@@ -281,6 +284,7 @@ def test_a_score_that_is_no_finite_number_is_named_with_its_line(tmp_path, score
     assert (code, message in told) == (2, True), told
 
 
+@pytest.mark.fault("map", shows="error")
 def test_rows_that_are_twice_missing_or_unknown_are_named(tmp_path, score):
     write(tmp_path / "maps" / "bottle", anomaly_maps())
     names = [*NAMES[:-2], NAMES[0], "test/good/009", "001.png"]
@@ -292,6 +296,7 @@ def test_rows_that_are_twice_missing_or_unknown_are_named(tmp_path, score):
     assert "rows that fit several test images (1): 001.png" in told
 
 
+@pytest.mark.fault("map", shows="error")
 def test_a_file_of_scores_needs_its_columns(tmp_path, score):
     write(tmp_path / "maps" / "bottle", anomaly_maps())
     write_scores(tmp_path / "maps" / "scores.csv", range(6), head=("image", "value"))

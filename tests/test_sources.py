@@ -100,6 +100,7 @@ def test_a_pattern_that_is_none_is_refused(photos):
         find(["photos/**.png"])
 
 
+@pytest.mark.fault("image", shows="kept")
 def test_links_in_a_circle_end(photos):
     Path("photos/cut/up").symlink_to(photos / "photos", target_is_directory=True)
     assert names("photos") == ALL
@@ -107,6 +108,7 @@ def test_links_in_a_circle_end(photos):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="all may read every folder")
+@pytest.mark.fault("image", shows="error")
 def test_a_folder_that_may_not_be_read_leaves_the_others(photos):
     Path("photos/cut").chmod(0)
     try:
@@ -118,6 +120,7 @@ def test_a_folder_that_may_not_be_read_leaves_the_others(photos):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="all may search every folder")
+@pytest.mark.fault("image", shows="error")
 def test_images_that_may_not_be_looked_at_are_named_when_they_are_read(photos):
     Path("photos/cut").chmod(0o400)  # its names can be listed, and no more
     try:
@@ -126,6 +129,7 @@ def test_images_that_may_not_be_looked_at_are_named_when_they_are_read(photos):
         Path("photos/cut").chmod(0o700)
 
 
+@pytest.mark.fault("image", shows="error")
 def test_a_name_that_is_too_long_is_told_when_it_is_read(photos):
     long = "x" * 300 + ".png"
     assert names(long, "photos/b.png") == [long, "photos/b.png"]

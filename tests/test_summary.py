@@ -127,6 +127,7 @@ def test_accuracies_of_random_weights_are_marked_everywhere():
 
 
 @pytest.mark.parametrize("name", ["=SUM(A1)", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1"])
+@pytest.mark.fault("name", shows="inert")
 def test_no_text_of_a_csv_is_a_formula(name):
     for text in (to_csv([record(name, 0.5)]), sweep_csv([({"x": name}, [record(name, 0.5)])])):
         _, first, *_ = csv.reader(io.StringIO(text, newline=""))
@@ -134,6 +135,7 @@ def test_no_text_of_a_csv_is_a_formula(name):
         assert name not in first
 
 
+@pytest.mark.fault("name", shows="inert")
 def test_no_text_of_a_csv_breaks_its_line():
     assert safe("a\r=1\nb") == "a =1 b"
 

@@ -552,6 +552,7 @@ def test_a_table_of_the_users_is_built_listed_and_run_like_ours(mine):
         ("title:", "title: [", "table/mine.yaml: while parsing"),
     ],
 )
+@pytest.mark.fault("YAML", shows="error")
 def test_a_wrong_table_file_is_refused_by_name(mine, old, new, message):
     path = mine.user_folders[0] / "table" / "mine.yaml"
     path.write_text(path.read_text().replace(old, new))
@@ -584,6 +585,7 @@ def test_names_of_earlier_versions_are_understood():
         ("run: [method=plain]", "run: [method=plain]\n    against: Yours", "no row 'Yours'"),
     ],
 )
+@pytest.mark.fault("YAML", shows="error")
 def test_what_would_be_dropped_silently_is_refused(mine, old, new, message):
     path = mine.user_folders[0] / "table" / "mine.yaml"
     path.write_text(path.read_text().replace(old, new))
@@ -591,6 +593,7 @@ def test_what_would_be_dropped_silently_is_refused(mine, old, new, message):
         table("mine", [], configs=mine)
 
 
+@pytest.mark.fault("YAML", shows="kept")
 def test_one_broken_table_does_not_hide_the_others(mine):
     (mine.user_folders[0] / "table" / "broken.yaml").write_text("title: [")
     found = {name: (state, title) for name, state, title in tables.overview([], [], mine)}
@@ -599,6 +602,7 @@ def test_one_broken_table_does_not_hide_the_others(mine):
     assert ("broken.yaml" in state, title) == (True, "cannot be read")
 
 
+@pytest.mark.fault("YAML", shows="inert")
 def test_a_table_is_named_and_no_path_is_followed(mine):
     with pytest.raises(AdbenchError, match=r"table '\.\./table/mine': the name of a table"):
         table("../table/mine", [], configs=mine)
@@ -735,6 +739,7 @@ def test_signs_of_latex_are_escaped(text, latex):
     assert escaped(text) == latex
 
 
+@pytest.mark.fault("name", shows="inert")
 def test_cells_of_a_csv_are_no_formulas(mine):
     path = mine.user_folders[0] / "table" / "mine.yaml"
     path.write_text(path.read_text().replace("label: Mine", "label: '=SUM(A1)'"))

@@ -55,6 +55,7 @@ EXPECTED = TimmMaps(model=MODEL, weights="random").extract(IMAGES, [2], False)[0
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.fault("weights", shows="error")
 def test_weights_that_are_no_numbers_are_named(
     number: float, suffix: str, state: State, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_weights_that_are_no_numbers_are_named(
     )
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_a_negative_variance_is_named(state: State, tmp_path: Path) -> None:
     state["layer2.0.bn1.running_var"][3] = -1e-6  # below the eps of the norm, so roots stay finite
     torch.save(state, tmp_path / "w.pth")
@@ -76,6 +78,7 @@ def test_a_negative_variance_is_named(state: State, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_numbers_beyond_float32_are_named(state: State, tmp_path: Path) -> None:
     wide = {name: v.double() if v.is_floating_point() else v for name, v in state.items()}
     torch.save(wide, tmp_path / "w.pth")
@@ -85,6 +88,7 @@ def test_numbers_beyond_float32_are_named(state: State, tmp_path: Path) -> None:
     assert "the tensor conv1.0.weight holds 1 NaN or infinite values" in refused(tmp_path / "w.pth")
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_weights_in_half_precision_are_read_and_an_overflow_there_is_named(
     state: State, tmp_path: Path
 ) -> None:
@@ -98,12 +102,14 @@ def test_weights_in_half_precision_are_read_and_an_overflow_there_is_named(
     assert "layer1.0.bn1.weight holds" in refused(tmp_path / "w.pth")
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_quantised_weights_are_named(state: State, tmp_path: Path) -> None:
     state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].to(torch.int8)
     torch.save(state, tmp_path / "w.pth")
     assert "layer1.0.conv1.weight holds int8, where floating-point" in refused(tmp_path / "w.pth")
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_weights_of_open_clip_are_looked_at_too(tmp_path: Path) -> None:
     torch.save({"visual.conv1.weight": torch.full((3,), torch.nan)}, tmp_path / "w.pth")
     with pytest.raises(AdbenchError, match=r"the tensor visual\.conv1\.weight holds 3 NaN"):
@@ -112,6 +118,7 @@ def test_weights_of_open_clip_are_looked_at_too(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_an_overflow_that_a_compiled_network_hides_is_found(state: State, tmp_path: Path) -> None:
     for name in ("layer1.0.conv1.weight", "layer1.0.conv2.weight"):
         state[name][:] = 3e38 * torch.sign(state[name])  # finite, and their products are not
@@ -119,6 +126,7 @@ def test_an_overflow_that_a_compiled_network_hides_is_found(state: State, tmp_pa
     assert f"{MODEL}: its weights give NaN or infinite features" in refused(tmp_path / "w.pth")
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_a_compiled_network_that_computes_something_else_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -180,6 +188,7 @@ def test_a_prefix_that_some_names_lack_is_no_wrapper(state: State, tmp_path: Pat
     assert "backbone.conv1.0.weight" in message
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_a_layer_that_is_missing_is_not_taken_for_a_head(state: State, tmp_path: Path) -> None:
     del state["layer4.0.conv1.weight"]
     torch.save(headless(state), tmp_path / "w.pth")
@@ -221,6 +230,7 @@ def test_open_clip_is_given_no_wrapper_that_it_does_not_know(tmp_path: Path) -> 
         ("w.pth", b"\x93NUMPY", "it is damaged or of another format"),
     ],
 )
+@pytest.mark.fault("weights", shows="error")
 def test_what_cannot_be_read_is_described(
     name: str, content: bytes, message: str, tmp_path: Path
 ) -> None:
@@ -229,6 +239,7 @@ def test_what_cannot_be_read_is_described(
 
 
 @pytest.mark.filterwarnings("ignore:'torch.load' received a zip file:UserWarning")
+@pytest.mark.fault("weights", shows="inert")
 def test_objects_and_programs_are_named_and_not_run(state: State, tmp_path: Path) -> None:
     file = tmp_path / "w.pth"
     torch.save({"state_dict": state, "args": argparse.Namespace(epochs=3)}, file)
@@ -244,6 +255,7 @@ def test_objects_and_programs_are_named_and_not_run(state: State, tmp_path: Path
     assert "it is a TorchScript program" in refused(file)
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_files_under_the_name_of_the_other_format_are_named(state: State, tmp_path: Path) -> None:
     save_file(state, tmp_path / "w.pth")
     assert "let its name end in .safetensors" in refused(tmp_path / "w.pth")
@@ -251,6 +263,7 @@ def test_files_under_the_name_of_the_other_format_are_named(state: State, tmp_pa
     assert "let its name end in .pth" in refused(tmp_path / "w.safetensors")
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_a_checkpoint_without_weights_says_what_it_has(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "optimizer": {"state": {}}}, tmp_path / "w.pth")
     assert "holds a mapping of epoch, optimizer, not a state_dict" in refused(tmp_path / "w.pth")
@@ -279,6 +292,7 @@ def lite0() -> State:
     ],
     ids=["B0", "lite4", "no EfficientNet"],
 )
+@pytest.mark.fault("weights", shows="error")
 def test_weights_of_another_efficientnet_are_named(
     change: State, model: str, message: str, tmp_path: Path
 ) -> None:
@@ -288,6 +302,7 @@ def test_weights_of_another_efficientnet_are_named(
     assert "set backbone.model to the network that the weights were trained for" in found
 
 
+@pytest.mark.fault("weights", shows="error")
 def test_fewer_blocks_than_the_network_has_are_named(tmp_path: Path) -> None:
     torch.save(lite0(), tmp_path / "w.pth")
     assert "does not fit tf_efficientnet_lite1" in refused(
@@ -317,6 +332,7 @@ def test_lite_weights_may_be_wrapped_too_and_lack_their_head(tmp_path: Path) -> 
         pytest.param("eca_botnext26ts_256", [3, 4], 256, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.fault("weights", shows="error")
 def test_a_network_of_one_size_says_which_and_what_to_set(
     model: str, layers: list[int], made_for: int
 ) -> None:

@@ -1,0 +1,278 @@
+"""Measures the rates that ship with the package, and writes them to adbench/bench/rates.yaml.
+
+``adbench plan`` takes them where the records of the user's own machine say nothing. Each run is a
+process of its own with a cache of its own, so that its record holds whole seconds of every stage.
+What no record holds, such as the seconds of the metrics, is timed here.
+
+    OMP_NUM_THREADS=1 python scripts/measure_rates.py
+
+On a machine that others use too, ``--processor-time`` counts the seconds in which the process
+computes. With one thread they are those that it would take alone.
+"""
+
+import argparse
+import datetime
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from adbench.bench.category import Category
+from adbench.bench.evaluate import PIXEL
+from adbench.bench.plan import Plan, plan
+from adbench.bench.rates import SHIPPED, samples_of
+from adbench.bench.session import Session
+from adbench.bench.shapes import Shapes
+from adbench.config.compose import Configs
+from adbench.detectors.detector import EstimatesMemory
+from adbench.detectors.family import Family
+from adbench.evaluation.measure import measure
+from adbench.results.heatmaps import save_heatmaps
+from adbench.results.records import Record, load, load_pixels, load_scores, save
+from adbench.system.settings import class_name
+
+METHODS = ("crd", "padim", "patchcore", "spade", "subspacead")
+TRAIN = (25, 100)
+"""Training images: of two numbers, so that it is seen how seconds grow."""
+TEST = 40
+NETWORKS = (
+    "backbone=resnet18 backbone.weights=random",
+    "backbone=wide_resnet50 backbone.weights=random",
+    "backbone=dinov2_small backbone.weights=random geometry.resize=224",
+)
+"""Beside the default one: how fast a network is does not depend on its weights."""
+QUICK = ("timing.warmup=1", "timing.repeats=5", "timing.batch=4")
+SMALL = (
+    *("dataset.categories=[denim]", "dataset.train=4", "dataset.test=5", "results=small"),
+    *("timing.enabled=false", "heatmaps=0"),
+)
+TIMES = 3
+"""How often each thing is timed that no record holds."""
+TOGETHER = 10
+"""Settings that share one pass."""
+CLOCK = "MEASURE_RATES_BY_PROCESSOR_TIME"
+PROGRAM = f"""
+import os, time
+if os.environ.get({CLOCK!r}):
+    time.perf_counter = time.process_time
+from adbench.cli.main import main
+main()
+"""
+JOBS = 30
+"""Jobs of a sweep that has nothing to do."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    parser.add_argument("--processor-time", action="store_true")
+    given = parser.parse_args()
+    if given.processor_time:
+        os.environ[CLOCK] = "1"
+        time.perf_counter = time.process_time
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # Machine code is made once on a machine, and is part of no rate.
+        adbench(folder, "-m", *SMALL, f"cache={folder / 'cache'}", f"method={','.join(METHODS)}")
+        records = [run(folder, words) for words in jobs()]
+        costs, more = timed(folder, records)
+        costs |= of_a_sweep(folder)
+    machine = records[0].environment
+    content = {
+        "machine": {
+            **{n: machine[n] for n in ("processor", "device", "threads", "cores", "system")},
+            "date": datetime.date.today().isoformat(),
+            "clock": "processor time" if given.processor_time else "wall time",
+            "versions": machine["versions"],
+        },
+        "costs": costs,
+        "more": more,
+        "samples": sorted(rows(records), key=str),
+    }
+    text = "# Measured by scripts/measure_rates.py; see adbench/bench/rates.py.\n"
+    given.out.write_text(text + yaml.safe_dump(content, sort_keys=False, width=98))
+    print(f"{given.out}: {len(content['samples'])} measurements")
+
+
+def jobs() -> Iterator[str]:
+    """The words of every run."""
+    for train in TRAIN:
+        images = f"dataset.train={train} dataset.test={TEST}"
+        if train != TRAIN[0]:
+            images += " timing.enabled=false"
+        for method in METHODS:
+            yield f"method={method} {images}"
+    for network in NETWORKS:
+        yield f"method=crd timing.enabled=false dataset.train=10 dataset.test=10 {network}"
+
+
+def run(folder: Path, words: str) -> Record:
+    """The record of a run that finds nothing in its cache."""
+    with tempfile.TemporaryDirectory(dir=folder) as cache:
+        start = time.monotonic()
+        adbench(folder, *words.split(), *QUICK, "dataset.categories=[denim]", f"cache={cache}")
+    print(f"{time.monotonic() - start:6.1f} s  {words}", flush=True)
+    newest = max((folder / "runs" / "records").glob("*.json"), key=lambda p: p.stat().st_mtime)
+    return load(newest)
+
+
+def adbench(folder: Path, *words: str) -> float:
+    """Run a command; the seconds that its process computed."""
+    before = os.times()
+    command = [sys.executable, "-c", PROGRAM, "run", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    after = os.times()
+    return sum(getattr(after, n) - getattr(before, n) for n in ("children_user", "children_system"))
+
+
+def rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    """The measurements of records as the file holds them."""
+    for record in records:
+        for sample in samples_of(record):
+            kind = {name: value for name, value in asdict(sample.kind).items() if value}
+            yield {**kind, "images": sample.images, "seconds": round(sample.seconds, 7)}
+
+
+def timed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Any], dict[str, float]]:
+    """What no record holds: costs, and the seconds of a further setting in those of the first."""
+    here, more = folder / "runs" / "records", {}
+    costs: dict[str, Any] = {}
+    bytes_: dict[str, list[float]] = {"record": [], "score": [], "picture": [], "program": []}
+    for record in records:
+        path = here / f"{record.name}.json"
+        beside = [path.with_name(path.stem + suffix).stat().st_size for suffix in record.files]
+        scores = path.with_name(f"{path.stem}.scores.csv").stat().st_size
+        bytes_["record"].append(path.stat().st_size + sum(beside) - scores)
+        bytes_["score"].append(scores / record.counts["test"])
+    bytes_["picture"] = [f.stat().st_size for f in (folder / "runs" / "heatmaps").rglob("*.png")]
+    for method in METHODS:
+        planned = of(folder, f"method={method} dataset.train=40 dataset.test={TEST}")
+        session = Session([planned])
+        session.begin([0])
+        category = Category.load(planned, "denim")
+        share, detector, scores_ = together(planned, category, session)
+        more[class_name(type(planned.detector.method))] = share
+    images = len(category.train) + len(category.test)
+    costs["seconds.per_image"] = spread(
+        [s / images for s in clock(lambda: Category.load(planned, "denim"))]
+    )
+    costs |= of_metrics(folder, records[0], category, detector, scores_)
+    for record in records:
+        program = in_program(folder, record)
+        bytes_["program"] += [program] if program else []
+    costs |= {f"bytes.per_{n}": spread(v) for n, v in bytes_.items() if n != "program"}
+    costs["bytes.program"] = spread(bytes_["program"])
+    return costs, more
+
+
+def of(folder: Path, words: str) -> Plan:
+    common = [f"cache={folder / 'cache'}", f"results={folder / 'other'}"]
+    return plan(Configs().compose([*common, "dataset.categories=[denim]", *words.split()]))
+
+
+def together(planned: Plan, category: Category, session: Session) -> tuple[float, Any, Any]:
+    """The share of a further setting, the fitted detector and its scores."""
+    seconds = {}
+    for count in (1, TOGETHER):
+        family = Family([planned.detector] * count)
+        family.fit(category.train, session)
+        family.score(category.test, [0])  # the features are in memory now
+        seconds[count] = min(clock(lambda f=family, n=count: f.score(category.test, range(n))))
+    share = (seconds[TOGETHER] - seconds[1]) / ((TOGETHER - 1) * seconds[1])
+    [scores] = family.score(category.test, [0])
+    return round(max(0.0, share), 3), family.members[0], scores
+
+
+def of_metrics(
+    folder: Path, record: Record, category: Category, detector: Any, scores: Any
+) -> dict[str, Any]:
+    """Seconds of metrics, records and pictures."""
+    maps = scores.maps.numpy()
+    masks = np.stack(category.masks(detector.geometry, maps.shape[1:]))
+    labels, images = category.labels, scores.images.numpy()
+    times = 8
+    few = clock(lambda: measure(labels, images, list(masks), list(maps)))
+    tiled = list(np.tile(masks, (times, 1, 1))), list(np.tile(maps, (times, 1, 1)))
+    many = clock(lambda: measure(np.tile(labels, times), np.tile(images, times), *tiled))
+    megapixels = (times - 1) * maps.size / 1e6
+    pixels = [max(0.0, (b - a) / megapixels) for a, b in zip(few, many, strict=True)]
+    rest = [max(0.0, a - p * maps.size / 1e6) for a, p in zip(few, pixels, strict=True)]
+    here = folder / "runs" / "records"
+    contents = load_scores(here, record), load_pixels(here, record)
+    kept = clock(lambda: load(save(folder / "again", record, *contents)))
+    samples, count = category.split.test, 12
+    drawn = clock(
+        lambda: save_heatmaps(
+            folder / "drawn", samples, images, maps, detector.geometry, count, record.threshold
+        )
+    )
+    return {
+        "seconds.metrics_per_megapixel": spread(pixels),
+        "seconds.per_record": spread([a + b for a, b in zip(rest, kept, strict=True)]),
+        "seconds.per_picture": spread([s / count for s in drawn]),
+    }
+
+
+def in_program(folder: Path, record: Record) -> float | None:
+    """Bytes at the peak of a run beyond what its detector estimates; None where it has no peak."""
+    peak = record.memory.get("peak")
+    label, counts = record.labels["method"], record.counts
+    if not peak or record.labels["backbone"] != "efficientnet_lite0":
+        return None
+    sizes = f"dataset.train={counts['train']} dataset.test={counts['test']}"
+    planned = of(folder, f"method={label} {sizes}")
+    category, detector = Category.load(planned, "denim"), planned.detector
+    if not isinstance(detector, EstimatesMemory):
+        return None
+    needed = detector.memory(category.train, len(category.test), Shapes())
+    return float(max(0, peak - needed - PIXEL * category.pixels(detector.geometry)))
+
+
+def of_a_sweep(folder: Path) -> dict[str, Any]:
+    """Seconds of a process with one job that has its record, and of each further such job.
+
+    A job takes them for its config, its plan, its record and what is reported.
+    """
+    places = (f"cache={folder / 'cache'}", "method=crd")
+    values = ",".join(str(i) for i in range(1, JOBS + 1))
+    taken = {}
+    for lambdas in (values, "1"):
+        words = ("-m", *SMALL, *places, f"method.lambda_={lambdas}")
+        adbench(folder, *words)  # makes the records that it lacks
+        taken[lambdas] = adbench(folder, *words)
+    each = (taken[values] - taken["1"]) / (JOBS - 1)
+    # Jobs of one process share its start.
+    start, _, most = spread([taken["1"] - each])
+    return {"seconds.per_job": spread([each]), "seconds.per_start": [start, 0.0, most]}
+
+
+def clock(work: Callable[[], Any]) -> list[float]:
+    """Seconds of some calls, after one that is not counted."""
+    work()
+    found = []
+    for _ in range(TIMES):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """Median, lowest and highest, to 4 digits."""
+    return [float(f"{f(values):.4g}") for f in (statistics.median, min, max)]
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
