@@ -71,7 +71,7 @@ def _machines(records: Sequence[Record]) -> str:
     """Where and when the records were made."""
     places = Counter(
         f"{r.environment.get('processor', 'an unknown processor')} "
-        f"({r.environment.get('device', 'cpu')}, {r.environment.get('threads', '?')} threads)"
+        f"({r.environment.get('device', 'cpu')}, {_threads(r)})"
         for r in records
     )
     dates = sorted(record.date[:10] for record in records if record.date)
@@ -80,6 +80,11 @@ def _machines(records: Sequence[Record]) -> str:
         when = f" on {dates[0]}" if dates[0] == dates[-1] else f" from {dates[0]} to {dates[-1]}"
     several = "" if len(places) == 1 else " Times of different machines do not compare."
     return f"They were measured on {', '.join(places)}{when}.{several}"
+
+
+def _threads(record: Record) -> str:
+    count = record.environment.get("threads")
+    return "unknown threads" if count is None else _counted(count, "thread")
 
 
 def _reproduced(tables: Sequence[PublishedTable]) -> str:
