@@ -3,7 +3,9 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 from adbench.errors import AdbenchError
@@ -13,6 +15,7 @@ from adbench.reports.page.subjects import Subject, dataset_of
 from adbench.results.heatmaps import FIRST, in_order, picture_name
 from adbench.results.judged import Judged
 from adbench.results.records import Record, RecordError
+from adbench.system.parallel import threads
 
 PICTURES, SIZE, LIMIT = 12, 720, 7.0
 """Pictures for each record, pixels of the longer side, and megabytes of all pictures together."""
@@ -56,16 +59,17 @@ def gallery(
         wanted: How many.
     """
     open_ = list(_records(settings, results))
-    room, rank = 1e6 * wanted.limit, 0
-    ended = False
-    while not ended and rank < wanted.pictures and any(rank < len(o.files) for o in open_):
-        for one in open_:
-            if rank < len(one.files) and not ended:
-                picture = _picture(one, *one.files[rank], wanted.size)
+    room = 1e6 * wanted.limit
+    with ThreadPoolExecutor(threads()) as pool:
+        for rank in range(wanted.pictures):
+            having = [one for one in open_ if rank < len(one.files)]
+            made = pool.map(_picture, having, repeat(rank), repeat(wanted.size))
+            for one, picture in zip(having, made, strict=True):
                 room -= len(picture.src)
-                ended = room < 0
-                one.taken += [] if ended else [picture]
-        rank += 1
+                if room >= 0:
+                    one.taken.append(picture)
+            if room < 0 or not having:
+                break
     groups = [_group(one) for one in open_ if one.taken]
     return groups, _note(sum(len(o.taken) for o in open_), sum(len(o.files) for o in open_), wanted)
 
@@ -138,7 +142,8 @@ def _names(judged: Judged, names: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _picture(one: _Open, file: Path, place: int, size: int) -> Picture:
+def _picture(one: _Open, rank: int, size: int) -> Picture:
+    file, place = one.files[rank]
     score, judged = one.decided.scores[place], one.decided.judged
     verdict = judged.verdict(place)
     src, width, height = _encoded(file, size)
