@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from commands import SMALL, adbench
+from hypothesis import given
+from hypothesis import strategies as st
 from made_records import CONFIGS, made, saved
 from PIL import Image
 from sklearn.metrics import f1_score
@@ -21,6 +23,7 @@ from adbench.reports.page.curves import curves
 from adbench.reports.page.decisions import by_best, defect_lines
 from adbench.reports.page.gallery import Wanted, gallery
 from adbench.reports.page.gather import gather
+from adbench.reports.page.labels import DIGIT, HALF, TALL, places
 from adbench.reports.page.published import claim_lines, published
 from adbench.reports.page.record_view import record_view, stages
 from adbench.reports.page.repeat import Repeats
@@ -103,6 +106,39 @@ def test_numbers_are_percents_milliseconds_and_megabytes(tmp_path):
     assert texts["aupro"] == "\N{EN DASH}"
     assert not any(cell.best for cell in row.cells.values())  # one setting is no contest
     assert row.anchor == record.id
+
+
+def test_a_time_from_a_busy_machine_is_marked_with_its_reason(tmp_path):
+    load = {"load": {"others": 1.9}, "cores": 2, "threads": 2}
+    quiet, busy = made(PADIM, "bottle"), made(CRD, "bottle")
+    busy = replace(busy, environment={**busy.environment, **load})
+    settings = subjects([saved(tmp_path, quiet), saved(tmp_path, busy)])
+    shown = board(settings, tmp_path)
+    cells = {row.method: row.cells["inference_time_s"] for row in shown.rows}
+    assert (cells["padim"].busy, cells["crd"].busy, shown.busy) == (False, True, True)
+    assert "1.9 of 2 cores busy" in cells["crd"].reason
+    (note,) = speed(settings).notes
+    assert "too long: crd" in note
+
+
+@given(
+    st.lists(st.tuples(st.floats(60, 400), st.floats(30, 250)), min_size=1, max_size=20),
+    st.booleans(),
+)
+def test_numbers_beside_marks_cover_no_mark_and_no_other_number(points, wide):
+    numbers = [str(n + (100 if wide else 1)) for n in range(len(points))]
+    boxes = [
+        (x, y - TALL, x + DIGIT * len(number), y)
+        for number, place in zip(numbers, places(points, numbers), strict=True)
+        if place is not None
+        for x, y in [place]
+    ]
+    boxes += [(x - HALF, y - HALF, x + HALF, y + HALF) for x, y in points]
+    shown = len(boxes) - len(points)
+    assert places(points[:1], numbers[:1]) != [None]
+    for number, a in enumerate(boxes[:shown]):
+        for b in boxes[number + 1 :]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
 def test_a_mean_is_over_the_categories_that_most_settings_have(tmp_path):

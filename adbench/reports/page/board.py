@@ -13,6 +13,7 @@ from adbench.reports.page.choices import choices
 from adbench.reports.page.model import NOTHING, Board, BoardCell, BoardRow, Column
 from adbench.reports.page.rank import Entry, Rank, ranks
 from adbench.reports.page.subjects import Subject
+from adbench.results.disturbed import disturbed
 from adbench.results.notes import RANDOM, random_weights
 
 _ABOUT = {m.name: m.about.removesuffix(", a fraction like all metrics here") for m in METRICS}
@@ -137,9 +138,17 @@ def _cell(line: _Line, column: Column, rank: Rank) -> BoardCell:
         reasons.insert(0, f"mean of {', '.join(line.members)}")
     if cell.measured.n > 1:
         reasons.insert(0, f"mean of {cell.measured.n} seeds")
+    why = _busy(line) if column.name == "inference_time_s" else None
     text = f"{value:.{column.digits}f}"
-    reason = "; ".join(filter(None, reasons))
-    return BoardCell(text, value, low, high, rank.best, rank.within, reason)
+    reason = "; ".join(filter(None, [*reasons, why]))
+    return BoardCell(text, value, low, high, rank.best, rank.within, reason, why is not None)
+
+
+def _busy(line: _Line) -> str | None:
+    """Why a time is too long; None where nothing shows it."""
+    records = [r for category in line.members for r in line.subject.found[category]]
+    why = next(filter(None, map(disturbed, records)), None)
+    return why and f"the machine was busy while this was measured: {why}"
 
 
 def _why(line: _Line, cell: Cell) -> str:

@@ -92,6 +92,8 @@ class BoardCell:
     """Whether the difference from the best is inside the noise; False for the best itself."""
     reason: str
     """Why there is no number, or what it must be read with."""
+    busy: bool = False
+    """Whether it is a time that other work on the machine made longer."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,11 @@ class Board:
     backbones: list[str]
     choices: tuple[list[str], list[list[str]]] = field(default_factory=lambda: ([], []))
     """Head and lines of a table: which setting to take for each category."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether any time was taken on a busy machine."""
+        return any(cell.busy for row in self.rows for cell in row.cells.values())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from adbench.reports.page.model import Chart
 from adbench.reports.page.scale import Axis
 from adbench.reports.page.subjects import Subject
 from adbench.reports.page.svg import Mark, Panel, Series, drawing
+from adbench.results.disturbed import disturbed
+from adbench.results.record import Record
 
 SPEED, ACCURACIES = "inference_time_s", ("image_auroc", "pixel_auroc")
 NUMBERED = 12
@@ -33,6 +35,11 @@ def speed(settings: Sequence[Subject]) -> Chart | None:
             front = pareto([(ms, cell) for _, ms, cell in points])
             panels.append(_speed_panel(dataset, metric, points, front, looks))
             rows += _speed_rows(dataset, metric, points, front)
+        if busy := [s.name for s in having if any(map(disturbed, _of(s, categories)))]:
+            notes.append(
+                f"{dataset}: the machine was busy while these were timed, so that their times are "
+                f"too long: {'; '.join(busy)}."
+            )
         if left := len(own) - len(_timed(having, ACCURACIES[0], categories)):
             notes.append(
                 f"{left} settings of {dataset} are left out: they lack a time, an accuracy or one "
@@ -67,6 +74,11 @@ def pareto(points: Sequence[tuple[float, Cell]]) -> set[int]:
             front.add(place)
             best = _mean(points[place][1])
     return front
+
+
+def _of(subject: Subject, categories: Sequence[str]) -> list[Record]:
+    """The records of a setting on these categories."""
+    return [record for category in categories for record in subject.found[category]]
 
 
 Timed = tuple[Subject, float, Cell]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from adbench.reports.page.labels import places
 from adbench.reports.page.scale import Axis, Scale
 
 WIDTH, HEIGHT = 420, 300
@@ -43,7 +44,7 @@ class Mark:
     text: str = ""
     """What it is, shown where one points at it."""
     number: str = ""
-    """Written beside it."""
+    """Written beside it, where there is room."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def _panel(name: str, about: str, panel: Panel) -> Markup:
         *(_up(up, value, text) for value, text in up.ticks()),
         _frame(panel),
         *(_series(s, across, up) for s in panel.series),
+        *_numbers(panel.series, across, up),
     ]
     return Markup(
         '<svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="{n}-t {n}-d" font-size="12">'
@@ -189,13 +191,21 @@ def _mark(mark: Mark, look: int, across: Scale, up: Scale, bar: bool) -> Markup:
             Markup("<title>{}</title>").format(mark.text) if mark.text else "",
         )
     )
-    if mark.number:
-        parts.append(
-            Markup('<text class="number" x="{}" y="{}" fill="currentColor">{}</text>').format(
-                round(x + 7, 1), round(y - 6, 1), mark.number
-            )
-        )
     return Markup("").join(parts)
+
+
+def _numbers(series: Sequence[Series], across: Scale, up: Scale) -> list[Markup]:
+    """The numbers beside marks; where there is no room for one, a pointer still tells it."""
+    marks = [mark for one in series if one.marked for mark in one.marks]
+    points = [(across(mark.x), up(mark.y)) for mark in marks]
+    found = places(points, [mark.number for mark in marks])
+    return [
+        Markup('<text class="number" x="{:.1f}" y="{:.1f}" fill="currentColor">{}</text>').format(
+            *place, mark.number
+        )
+        for mark, place in zip(marks, found, strict=True)
+        if place is not None
+    ]
 
 
 def _shape(look: int) -> int:
