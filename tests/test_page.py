@@ -28,10 +28,11 @@ from adbench.reports.page.published import claim_lines, published
 from adbench.reports.page.record_view import record_view, stages
 from adbench.reports.page.repeat import Repeats
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.speed import speed
-from adbench.reports.page.subjects import subjects, usual
+from adbench.reports.page.speed import FRONT, speed
+from adbench.reports.page.subjects import looks_of, subjects, usual
 from adbench.reports.page.svg import Mark, Panel, Series, drawing
 from adbench.reports.page.sweeps import sweeps
+from adbench.reports.page.thresholds import threshold_lines
 from adbench.results import raw
 from adbench.results.heatmaps import in_order, picture_name
 from adbench.results.judged import Judged
@@ -167,7 +168,7 @@ def test_accuracies_with_random_weights_are_not_shown(tmp_path):
     assert cells["image_auroc"].value is None
     assert "never trained" in cells["image_auroc"].reason
     assert cells["inference_time_s"].value == pytest.approx(20)
-    assert not curves(subjects([random]), tmp_path)
+    assert curves(subjects([random]), tmp_path) == ([], "")
     assert "random weights" in about(subjects([random, good]), [])[-1]
 
 
@@ -193,8 +194,36 @@ def test_the_choice_is_the_fastest_of_those_that_the_noise_does_not_tell_apart(t
     head, (line,) = board(subjects(records), tmp_path).choices
     found = dict(zip(head, line, strict=True))
     assert found["by"] == "padim"
-    assert found["as good within the noise"] == "2 of 3 settings"
-    assert (found["the fastest of these"], found["ms"]) == ("crd", "20.0")
+    assert found["not told from it"] == "2 of 3"
+    assert (found["fastest of these"], found["ms"]) == ("crd", "20.0")
+    assert "found, %" not in head  # no run had a threshold
+
+
+def test_what_thresholds_promise_and_give_is_shown_beside_the_choice(tmp_path):
+    threshold = {
+        "kind": "folds",
+        "value": 1.5,
+        "alpha": 0.05,
+        "promised": {"mean": 0.048, "low": 0.023, "high": 0.08},
+        "false_positive_rate": 0.1,
+        "false_positive_interval": [0.01, 0.32],
+        "true_positive_rate": 0.75,
+        "true_positive_interval": [0.6, 0.9],
+    }
+    first, second = made(PADIM, "grid", image=0.95), made(CRD, "grid", image=0.94)
+    first = replace(first, threshold=threshold, folds={"number": 5, "wanted": 5})
+    settings = subjects([saved(tmp_path, first), saved(tmp_path, second)])
+    head, (line,) = threshold_lines(settings)
+    assert line == [
+        *("demo: grid", "padim", "5 folds, alpha 0.05", "4.8% (2.3 to 8.0)"),
+        f"10.0% (1.0 to 32.0) of {first.counts['test'] - first.counts['anomalous']}",
+        f"75.0% (60.0 to 90.0) of {first.counts['anomalous']}",
+    ]
+    assert len(head) == len(line)
+    head, (choice,) = board(settings, tmp_path).choices
+    found = dict(zip(head, choice, strict=True))
+    taken = {"padim": ("75.0", "10.0"), "crd": ("\N{EN DASH}",) * 2}
+    assert (found["found, %"], found["false alarms, %"]) == taken[found["fastest of these"]]
 
 
 # Charts
@@ -211,8 +240,8 @@ def test_the_front_holds_what_no_other_setting_beats_in_both(tmp_path):
     assert chart is not None
     head, lines = chart.table
     found = [dict(zip(head, line, strict=True)) for line in lines]
-    image = {row["setting"]: row["on the front"] for row in found if row["metric"] == "image AUROC"}
-    assert image == {"padim": "yes", "spade": "no", "crd": "yes"}
+    image = {row["setting"]: FRONT in row["image AUROC, %"] for row in found}
+    assert image == {"padim": True, "spade": False, "crd": True}
     assert [row["ms per image"] for row in found[:3]] == ["10.0", "20.0", "30.0"]
     assert speed(subjects([replace(r, time={}) for r in records])) is None
 
@@ -238,9 +267,27 @@ def test_curves_draw_the_best_setting_of_each_method(tmp_path):
         for dims, image in ((25, 0.7), (50, 0.8))
     ]
     records.append(saved(tmp_path, made(CRD, "bottle", image=0.6)))
-    (chart,) = curves(subjects(records), tmp_path)
+    (chart,), left = curves(subjects(records), tmp_path)
+    assert not left
     assert [line[0] for line in chart.table[1]] == ["padim, dims 50", "crd"]
     assert chart.svg.count("<svg") == 2 + 2  # two panels, two entries of the key
+
+
+def test_a_method_has_one_look_and_perfect_categories_have_no_curves(tmp_path):
+    records = [
+        saved(tmp_path, made(f"method={name} {LITE}", category, image=value))
+        for category, values in (("bottle", (1.0, 1.0)), ("grid", (0.7, 0.9)))
+        for name, value in zip(("crd", "padim"), values, strict=True)
+    ]
+    settings = subjects(records)
+    (chart,), left = curves(settings, tmp_path)
+    assert (chart.title, left) == (
+        "grid (demo)",
+        "Every method reaches an image AUROC of 100 on bottle (demo).",
+    )
+    keys = re.findall(r'line s(\d)"[^>]*/><path class="mark s\1"[^>]*/></svg> (\w+)', chart.svg)
+    assert dict(keys) == {"1": "padim", "0": "crd"}
+    assert looks_of(settings) == {"crd": 0, "padim": 1}
 
 
 def test_a_drawing_is_sound_and_every_text_stays_text():
@@ -405,7 +452,9 @@ def test_numbers_with_another_backbone_say_where_the_reason_stands(tmp_path):
     assert {line.kind for line in table.lines} == {"none"}
     assert all(line.row.endswith("*") for line in table.lines)
     assert any("efficientnet_lite0 in place of wide_resnet50" in note for note in table.notes)
-    assert "cannot be compared" in " ".join(about(subjects([]), tables))
+    assert "can be compared, because they are measured with another setting" in " ".join(
+        about(subjects([]), tables)
+    )
 
 
 def test_claims_without_a_record_come_last(tmp_path):

@@ -97,9 +97,14 @@ def _reproduced(tables: Sequence[PublishedTable]) -> str:
         "within": f"{counts['within']} are reproduced within their band",
         "outside": f"{counts['outside']} are not",
         "inconclusive": f"{counts['inconclusive']} cannot be decided with so few images",
-        "none": f"{counts['none']} cannot be compared ({_why_not(tables)})",
+        "none": f"{counts['none']} cannot be compared, because {_why_not(tables)}",
     }
     shown = [text for kind, text in said.items() if counts[kind]]
+    if counts["none"] == total:
+        return (
+            f"None of the {_counted(total, 'printed number')} with a measured one beside them can "
+            f"be compared, because {_why_not(tables)}."
+        )
     return (
         f"Of {_counted(total, 'printed number')} with a measured one beside them, "
         f"{'; '.join(shown)}. The reason stands at each table."
@@ -114,7 +119,10 @@ def _why_not(tables: Sequence[PublishedTable]) -> str:
         (other, "measured with another setting than the printed one, such as another backbone"),
         (len(lines) - other, "of other images, or times and sizes of another machine and code"),
     ]
-    return ", ".join(f"{count} {text}" for count, text in words if count)
+    having = [(count, text) for count, text in words if count]
+    if len(having) == 1:
+        return f"they are {having[0][1]}"
+    return ", ".join(f"{count} are {text}" for count, text in having)
 
 
 def _names(settings: Sequence[Subject], records: Sequence[Record]) -> str:
@@ -125,7 +133,7 @@ def _names(settings: Sequence[Subject], records: Sequence[Record]) -> str:
     rest = ""
     if left:
         presets = " and ".join(f"{part} {value}" for part, value in left.items())
-        rest = f" Where a name has no other, the setting has {presets}."
+        rest = f" Names leave out what most settings have: {presets}."
     return (
         "A setting is named by its method and by what tells it apart from the others."
         f"{rest} Every setting in full stands at its records."

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from adbench.evaluation.metrics import METRICS
 from adbench.reports.cells import MEAN, Cell
@@ -124,7 +125,20 @@ def _row(line: _Line, ranked: dict[str, Rank]) -> BoardRow:
         backbone=subject.backbone,
         anchor=single[0].id if single else "",
         cells={c.name: _cell(line, c, ranked[c.name]) for c in COLUMNS},
+        found=_rate(line, "true_positive_rate"),
+        false_alarms=_rate(line, "false_positive_rate"),
     )
+
+
+def _rate(line: _Line, name: str) -> float | None:
+    """The mean of a rate that the thresholds of the runs gave; None where one is missing."""
+    rates = [
+        record.threshold.get(name)
+        for category in line.members
+        for record in line.subject.found[category]
+    ]
+    known = [rate for rate in rates if rate is not None]
+    return fmean(known) if len(known) == len(rates) else None
 
 
 def _cell(line: _Line, column: Column, rank: Rank) -> BoardCell:

@@ -7,7 +7,7 @@ from pathlib import Path
 from adbench.evaluation.curves import pr_curve, roc_curve
 from adbench.reports.page.model import NOTHING, Chart
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.subjects import Subject
+from adbench.reports.page.subjects import Subject, looks_of
 from adbench.reports.page.svg import LOOKS, Mark, Panel, Series, drawing
 from adbench.results import raw
 from adbench.results.notes import random_weights
@@ -19,23 +19,30 @@ RECALL = Axis("recall", (0.0, 1.0), ends=(0.0, 1.0))
 PRECISION = Axis("precision", (0.0, 1.0), ends=(0.0, 1.0))
 
 
-def curves(settings: Sequence[Subject], folder: Path) -> list[Chart]:
-    """ROC and precision-recall curves of the image scores, a chart per category.
+def curves(settings: Sequence[Subject], folder: Path) -> tuple[list[Chart], str]:
+    """ROC and precision-recall curves of the image scores, and a sentence on what is not drawn.
 
-    Of each method the setting with the highest image AUROC is drawn, and of its seeds the first.
+    There is a chart for each category. Of each method the setting with the highest image AUROC is
+    drawn, and of its seeds the first. Where all of these are 100 there is nothing to see.
 
     Args:
         settings: Of ``subjects``.
         folder: Where the records lie with their raw scores.
     """
     found: list[Chart] = []
+    perfect = []
+    looks = looks_of(settings)
     for dataset in sorted({s.dataset for s in settings}):
         own = [s for s in settings if s.dataset == dataset]
         for category in sorted({c for s in own for c in s.found}):
             best = _best_of_each(own, category)
-            chart = _curves(f"curves-{len(found)}", dataset, category, best, folder)
+            if best and all(record.metrics["image_auroc"] == 1 for _, record in best):
+                perfect.append(f"{category} ({dataset})")
+                continue
+            chart = _curves(f"curves-{len(found)}", dataset, category, best, folder, looks)
             found += [chart] if chart else []
-    return found
+    left = f"Every method reaches an image AUROC of 100 on {', '.join(perfect)}." if perfect else ""
+    return found, left
 
 
 def _best_of_each(settings: Sequence[Subject], category: str) -> list[tuple[Subject, Record]]:
@@ -58,6 +65,7 @@ def _curves(
     category: str,
     best: Sequence[tuple[Subject, Record]],
     folder: Path,
+    looks: dict[str, int],
 ) -> Chart | None:
     roc = [Series(0, [Mark(0.0, 0.0), Mark(1.0, 1.0)], marked=False, front=True)]  # chance
     pr: list[Series] = []
@@ -70,7 +78,7 @@ def _curves(
         except RecordError as error:
             notes.append(f"{subject.name} is left out: {error}.")
             continue
-        look = len(key)
+        look = looks[subject.method]
         false, true = roc_curve(*scores)
         recall, precision = pr_curve(*scores)
         roc.append(_curve(look, false.tolist(), true.tolist()))

@@ -19,6 +19,12 @@ from adbench.results.records import Record, RecordError, load_scores
 
 BEST = "the threshold with the largest F1 on these test images"
 
+_KINDS = {
+    "folds": "the run found it from folds of the normal training images",
+    "file": "it is that of the saved detector",
+    "train": "it is the largest score of the training images",
+}
+
 
 @dataclass(frozen=True)
 class Decided:
@@ -46,7 +52,7 @@ def decided(record: Record, folder: Path) -> Decided:
             by_best(scores),
             f"{BEST}, because the run set none (threshold=folds chooses one from normal images)",
         )
-    return Decided(scores, _judged(scores, float(value)), f"the threshold of the run ({kind})")
+    return Decided(scores, _judged(scores, float(value)), _KINDS.get(kind, kind))
 
 
 def by_best(scores: Sequence[ImageScore]) -> Judged:
@@ -118,5 +124,5 @@ def _line(
         settings=len(shares),
         missed=fmean(share for share, _ in shares),
         least=least[0],
-        least_by=least[1] if equal == 1 else f"{least[1]} and {equal - 1} more",
+        least_by=least[1] if equal == 1 else f"{equal} settings",
     )

@@ -51,7 +51,8 @@ def gallery(
 ) -> tuple[list[GalleryGroup], str]:
     """The pictures of the records, and a sentence on how many there are.
 
-    One picture of each record is taken, then the next of each, until the limit is reached.
+    One picture of each record is taken, then the next of each, until the limit is reached. The
+    record with the most wrong decisions comes first.
 
     Args:
         settings: Of ``subjects``.
@@ -71,6 +72,7 @@ def gallery(
             if room < 0 or not having:
                 break
     groups = [_group(one) for one in open_ if one.taken]
+    groups.sort(key=lambda group: -group.wrong)
     return groups, _note(sum(len(o.taken) for o in open_), sum(len(o.files) for o in open_), wanted)
 
 
@@ -198,5 +200,6 @@ def _group(one: _Open) -> GalleryGroup:
         threshold_words=(
             f"Threshold {value}: {one.decided.words}. Test images by decision: {counts}."
         ),
+        wrong=sum(verdict.wrong for verdict in verdicts),
         pictures=one.taken,
     )

@@ -112,6 +112,10 @@ class BoardRow:
     """The id of the record; empty for a mean."""
     cells: dict[str, BoardCell]
     """By name of the column; a cell is there for every column."""
+    found: float | None = None
+    """Share of the defective test images that exceed the run's threshold, in [0, 1]."""
+    false_alarms: float | None = None
+    """Share of the normal test images that exceed it."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ class DefectLine:
     least: float
     """The share that the best setting misses."""
     least_by: str
-    """That setting; of several, one and how many more."""
+    """That setting; of several, how many there are."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,8 @@ class GalleryGroup:
     anchor: str
     """The id of the record."""
     threshold_words: str
+    wrong: int
+    """How many test images are decided wrongly, whether their pictures are here or not."""
     pictures: list[Picture]
 
 
@@ -204,6 +210,8 @@ class RecordView:
 
     id: str
     heading: str
+    metrics: list[tuple[str, str]]
+    """Each metric with its interval, in percent."""
     settings: list[tuple[str, str]]
     facts: list[tuple[str, str]]
     """Weights, versions, machine, threads, date, notes."""
@@ -237,6 +245,10 @@ class Page:
     speed: Chart | None
     sweeps: list[Chart]
     curves: list[Chart]
+    curves_left: str
+    """For which categories no curve is drawn, and why; may be empty."""
+    thresholds: tuple[list[str], list[list[str]]]
+    """Head and lines of a table: what the thresholds promise and give."""
     defects: list[DefectLine]
     """The defect type that is missed most first."""
     defects_note: str

@@ -56,6 +56,11 @@ def dataset_of(record: Record) -> str:
     return record.labels.get("dataset", str(record.identity["dataset"]["name"]))
 
 
+def looks_of(settings: Sequence[Subject]) -> dict[str, int]:
+    """Method -> the look of its marks and lines, the same in all charts of the page."""
+    return {method: n for n, method in enumerate(sorted({s.method for s in settings}))}
+
+
 def usual(records: Sequence[Record]) -> dict[str, str]:
     """The presets that most settings have, which names leave out: part -> preset."""
     settings = list({setting_key(r): _told(r) for r in records}.values())

@@ -57,6 +57,10 @@ class Series:
     marked: bool = True
     front: bool = False
     """A thin line of no kind of its own, such as a diagonal or a front."""
+    barred: bool = False
+    """Whether intervals are bars where marks are joined; else they are a band."""
+    aside: float = 0.0
+    """Units by which all is drawn to the right, so that bars stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def _series(series: Series, across: Scale, up: Scale) -> Markup:
     marks = series.marks
     if series.joined and len(marks) > 1:
         band = [m for m in marks if m.low is not None and m.high is not None]
-        if len(band) == len(marks) and not series.front:
+        if len(band) == len(marks) and not (series.front or series.barred):
             there = [(across(m.x), up(m.high or 0.0)) for m in band]
             back = [(across(m.x), up(m.low or 0.0)) for m in reversed(band)]
             parts.append(
@@ -161,19 +165,21 @@ def _series(series: Series, across: Scale, up: Scale) -> Markup:
                 )
             )
         kind = "front" if series.front else f"line s{look}"
+        way = _way([(across(m.x) + series.aside, up(m.y)) for m in marks])
         dashes = "3 3" if series.front else _DASHES[shape]
         parts.append(
             Markup(
                 '<path class="{}" d="{}" fill="none" stroke="currentColor" stroke-dasharray="{}"/>'
-            ).format(kind, _way([(across(m.x), up(m.y)) for m in marks]), dashes or "none")
+            ).format(kind, way, dashes or "none")
         )
     if series.marked:
-        parts += [_mark(m, series.look, across, up, bar=not series.joined) for m in marks]
+        bar = series.barred or not series.joined
+        parts += [_mark(m, series.look, across(m.x) + series.aside, up, bar) for m in marks]
     return Markup("").join(parts)
 
 
-def _mark(mark: Mark, look: int, across: Scale, up: Scale, bar: bool) -> Markup:
-    x, y = round(across(mark.x), 1), round(up(mark.y), 1)
+def _mark(mark: Mark, look: int, across: float, up: Scale, bar: bool) -> Markup:
+    x, y = round(across, 1), round(up(mark.y), 1)
     look, shape = look % LOOKS, _shape(look)
     parts = [Markup("")]
     if bar and mark.low is not None and mark.high is not None:

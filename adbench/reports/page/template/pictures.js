@@ -12,7 +12,10 @@ function bindGallery() {
       const { defect: its, verdict: decided } = figure.dataset;
       figure.hidden = !(["", its].includes(defect) && ["", decided].includes(verdict));
     }
-    for (const each of groups) each.hidden = group !== "all" && each.dataset.group !== group;
+    for (const each of groups) {
+      const empty = each.querySelector("figure:not([hidden])") === null;
+      each.hidden = group === "all" ? empty : each.dataset.group !== group;
+    }
     const shown = shownOf(figures).length;
     document.getElementById("gallery-count").textContent =
       `${shown} of ${figures.length} pictures are shown.`;
@@ -69,7 +72,9 @@ function showPicture(dialog, figure, shown) {
   // The picture fills the window, whatever its own size.
   image.style.setProperty("--ratio", small.getAttribute("width") / small.getAttribute("height"));
   const caption = document.getElementById("viewer-caption");
-  caption.replaceChildren(...figure.querySelector("figcaption").cloneNode(true).childNodes);
+  const of = document.createElement("span");
+  of.textContent = figure.dataset.of;
+  caption.replaceChildren(of, ...figure.querySelector("figcaption").cloneNode(true).childNodes);
   const at = shown.indexOf(figure);
   document.getElementById("viewer-place").textContent =
     at < 0 ? "" : `Picture ${at + 1} of ${shown.length}`;
