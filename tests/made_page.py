@@ -63,7 +63,15 @@ def _row(method, category, place, number):
     backbone = "lite0" if place % 2 else "resnet"
     anchor = "" if category == "mean" else f"record-{place}-{number}"
     return BoardRow(
-        f"{method}, {backbone}", method, "mvtec", category, method, backbone, anchor, cells
+        f"{method}, {backbone}",
+        method,
+        "mvtec",
+        category,
+        method,
+        backbone,
+        anchor,
+        cells,
+        category == "mean",
     )
 
 

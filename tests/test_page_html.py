@@ -11,8 +11,8 @@ from made_page import IMAGE, SCRIPT, made_page
 from adbench.reports.page.render import render
 
 SECTIONS = [
-    "about", "verdicts", "leaderboard", "speed", "sweeps", "curves", "thresholds", "defects", "gallery",
-    "records",
+    "about", "verdicts", "leaderboard", "speed", "sweeps", "curves", "thresholds", "defects",
+    "gallery", "records",
 ]  # fmt: skip
 
 

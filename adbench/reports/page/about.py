@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from adbench.reports.page.model import Kind, PublishedTable
-from adbench.reports.page.subjects import Subject, usual
+from adbench.reports.page.subjects import Subject, machine_of, usual
 from adbench.results.notes import random_weights
 from adbench.results.records import Record
 
@@ -69,22 +69,13 @@ def _said(counts: dict[str, int]) -> str:
 
 def _machines(records: Sequence[Record]) -> str:
     """Where and when the records were made."""
-    places = Counter(
-        f"{r.environment.get('processor', 'an unknown processor')} "
-        f"({r.environment.get('device', 'cpu')}, {_threads(r)})"
-        for r in records
-    )
+    places = dict.fromkeys(map(machine_of, records))
     dates = sorted(record.date[:10] for record in records if record.date)
     when = ""
     if dates:
         when = f" on {dates[0]}" if dates[0] == dates[-1] else f" from {dates[0]} to {dates[-1]}"
     several = "" if len(places) == 1 else " Times of different machines do not compare."
     return f"They were measured on {', '.join(places)}{when}.{several}"
-
-
-def _threads(record: Record) -> str:
-    count = record.environment.get("threads")
-    return "unknown threads" if count is None else _counted(count, "thread")
 
 
 def _reproduced(tables: Sequence[PublishedTable]) -> str:

@@ -16,13 +16,13 @@ def choices(rows: Sequence[BoardRow]) -> tuple[list[str], list[list[str]]]:
     Args:
         rows: Of the leaderboard.
     """
-    groups: dict[tuple[str, str], list[BoardRow]] = {}
+    groups: dict[tuple[str, str, bool], list[BoardRow]] = {}
     for row in rows:
-        groups.setdefault((row.dataset, row.category), []).append(row)
+        groups.setdefault((row.dataset, row.category, row.is_mean), []).append(row)
     head = [*HEAD, *OWN]
     if any(row.found is not None for row in rows):
         head += RATES
-    lines = [line for key, own in groups.items() if (line := _line(*key, own))]
+    lines = [line for key, own in groups.items() if (line := _line(*key[:2], own))]
     return head, [[*line, *[NOTHING] * (len(head) - len(line))][: len(head)] for line in lines]
 
 
@@ -30,7 +30,8 @@ def _line(dataset: str, category: str, rows: Sequence[BoardRow]) -> list[str]:
     best = [row for row in rows if row.cells[ACCURACY].best]
     equal = [row for row in rows if row.cells[ACCURACY].best or row.cells[ACCURACY].within]
     measured = [row for row in rows if row.cells[ACCURACY].value is not None]
-    timed = [row for row in equal if row.cells[TIME].value is not None]
+    compared = any(row.cells[TIME].best for row in rows)  # not so for times of several machines
+    timed = [row for row in equal if compared and row.cells[TIME].value is not None]
     if not best:
         return []
     others = f" and {len(best) - 1} more" if len(best) > 1 else ""

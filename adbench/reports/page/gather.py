@@ -1,6 +1,7 @@
 """From a folder of results to all that the page shows."""
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import adbench
@@ -14,6 +15,7 @@ from adbench.reports.page.model import Page
 from adbench.reports.page.published import claim_lines, published
 from adbench.reports.page.record_view import record_views
 from adbench.reports.page.repeat import Repeats
+from adbench.reports.page.scores import scores_of
 from adbench.reports.page.speed import speed
 from adbench.reports.page.subjects import subjects
 from adbench.reports.page.sweeps import sweeps
@@ -38,16 +40,17 @@ def gather(results: Path, wanted: Wanted, command: str, configs: Configs) -> Pag
     folder = results / "records"
     records = load_all(folder)
     settings = subjects(records)
+    scores, damaged = scores_of(settings, folder)
     tables, left = published(records, configs)
-    groups, note = gallery(settings, results, wanted)
-    defects = defect_lines(settings, folder)
-    drawn, not_drawn = curves(settings, folder)
+    groups, note = gallery(settings, results, wanted, scores)
+    defects = defect_lines(settings, scores)
+    drawn, not_drawn = curves(settings, scores)
     return Page(
         title=TITLE,
         made=_now(),
         version=adbench.__version__,
         command=command,
-        about=about(settings, tables),
+        about=[*about(settings, tables), *_damaged(damaged)],
         pictures_note=note,
         tables=tables,
         tables_left=left,
@@ -67,6 +70,16 @@ def gather(results: Path, wanted: Wanted, command: str, configs: Configs) -> Pag
 
 def _now() -> str:
     return datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _damaged(why: Sequence[str]) -> list[str]:
+    """What the page lacks where raw scores cannot be read."""
+    if not why:
+        return []
+    return [
+        f"The raw scores of {len(why)} records cannot be read, so that these have no curve, no "
+        f"picture and no part in the missed defects: {'; '.join(why)}."
+    ]
 
 
 def _note(lines: int) -> str:

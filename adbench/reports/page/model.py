@@ -112,6 +112,8 @@ class BoardRow:
     """The id of the record; empty for a mean."""
     cells: dict[str, BoardCell]
     """By name of the column; a cell is there for every column."""
+    is_mean: bool = False
+    """Whether it is a mean over categories; a category may be called ``mean`` too."""
     found: float | None = None
     """Share of the defective test images that exceed the run's threshold, in [0, 1]."""
     false_alarms: float | None = None

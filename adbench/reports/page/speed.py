@@ -8,7 +8,7 @@ from adbench.reports.marks import averaged, title_of
 from adbench.reports.page.board import shared
 from adbench.reports.page.model import NOTHING, Chart
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.subjects import Subject, looks_of
+from adbench.reports.page.subjects import Subject, looks_of, machines_of
 from adbench.reports.page.svg import Mark, Panel, Series, drawing
 from adbench.results.disturbed import disturbed
 
@@ -25,12 +25,14 @@ def speed(settings: Sequence[Subject]) -> Chart | None:
     Args:
         settings: Of ``subjects``.
     """
-    panels, rows, notes = [], [], []
+    panels, rows, notes, every = [], [], [], list[_Timed]()
     looks = looks_of(settings)
     for dataset, categories in sorted(shared(settings).items()):
         own = [s for s in settings if s.dataset == dataset]
         timed = _timed(own, categories)
-        fronts = {metric: _front(timed, metric) for metric in ACCURACIES}
+        every += timed
+        machines = machines_of(r for one in timed for c in categories for r in one.subject.found[c])
+        fronts = {metric: _front(timed, metric, machines) for metric in ACCURACIES}
         panels += [
             _panel(dataset, metric, timed, fronts[metric], looks)
             for metric in ACCURACIES
@@ -38,6 +40,11 @@ def speed(settings: Sequence[Subject]) -> Chart | None:
         ]
         rows += [_row(one, number, dataset, fronts) for number, one in enumerate(timed)]
         notes += _notes(dataset, categories, own, timed)
+        if len(machines) > 1:
+            notes.append(
+                f"{dataset}: times of several machines do not compare, so that there is no front: "
+                f"{'; '.join(sorted(machines))}."
+            )
     if not panels:
         return None
     caption = (
@@ -48,7 +55,8 @@ def speed(settings: Sequence[Subject]) -> Chart | None:
     )
     head = ["number", "setting", "dataset", "ms per image"]
     head += [title_of(metric) for metric in ACCURACIES]
-    shown = [(look, method) for method, look in looks.items()]
+    drawn = {one.subject.method for one in every}
+    shown = [(look, method) for method, look in looks.items() if method in drawn]
     svg = drawing("speed-chart", caption, panels, shown)
     return Chart("speed-chart", "Speed against accuracy", caption, svg, (head, rows), notes)
 
@@ -93,8 +101,10 @@ def _timed(settings: Sequence[Subject], categories: Sequence[str]) -> list[_Time
     return sorted(found, key=lambda one: (one.ms, one.subject.name))
 
 
-def _front(timed: Sequence[_Timed], metric: str) -> set[int]:
-    """Places of the settings on the Pareto front of a metric."""
+def _front(timed: Sequence[_Timed], metric: str, machines: set[str]) -> set[int]:
+    """Places of the settings on the Pareto front of a metric; none for several machines."""
+    if len(machines) > 1:
+        return set()
     places = [n for n, one in enumerate(timed) if metric in one.cells]
     return {places[n] for n in pareto([(timed[p].ms, timed[p].cells[metric]) for p in places])}
 
@@ -111,8 +121,8 @@ def _notes(
         )
     if left := len(own) - len(timed):
         notes.append(
-            f"{left} settings of {dataset} are left out: they lack a time, an accuracy or one of "
-            f"the categories {', '.join(categories)}."
+            f"{dataset}: {left} of {len(own)} settings are left out, for want of a time, an "
+            f"accuracy or one of the categories {', '.join(categories)}."
         )
     return notes
 

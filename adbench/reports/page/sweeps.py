@@ -7,9 +7,9 @@ from adbench.reports.cells import Cell
 from adbench.reports.marks import averaged, title_of
 from adbench.reports.page.model import Chart
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.subjects import PRESETS, Subject, looks_of
+from adbench.reports.page.subjects import PRESETS, Subject, looks_of, told
 from adbench.reports.page.svg import Mark, Panel, Series, drawing
-from adbench.reports.swept import as_numbers, settings_of
+from adbench.reports.swept import as_numbers
 
 TIME = "inference_time_s"
 METRICS = ("image_auroc", "pixel_auroc", "aupro", TIME)
@@ -42,9 +42,9 @@ def sweeps(settings: Sequence[Subject]) -> list[Chart]:
     found: list[Chart] = []
     for dataset in sorted({s.dataset for s in settings}):
         own = [s for s in settings if s.dataset == dataset]
-        told = {s.key: _settings(s) for s in own}
-        for axis in _axes(list(told.values())):
-            lines = _lines(axis, own, told)
+        settings_by = {s.key: _settings(s) for s in own}
+        for axis in _axes(list(settings_by.values())):
+            lines = _lines(axis, own, settings_by)
             if lines:
                 looks = _looks(lines, settings)
                 found.append(_chart(f"sweep-{len(found)}", dataset, axis, lines, looks))
@@ -53,8 +53,8 @@ def sweeps(settings: Sequence[Subject]) -> list[Chart]:
 
 def _settings(subject: Subject) -> dict[str, str]:
     """What a setting was measured with, presets included; the weights' sha256 says no more."""
-    settings = settings_of(next(iter(subject.found.values()))[0])
-    return {n: v for n, v in settings.items() if n != "dataset" and not n.endswith("sha256")}
+    settings = told(next(iter(subject.found.values()))[0])
+    return {name: value for name, value in settings.items() if name != "dataset"}
 
 
 def _axes(told: Sequence[dict[str, str]]) -> list[str]:
