@@ -365,6 +365,15 @@ def test_a_method_has_one_look_and_perfect_categories_have_no_curves(tmp_path):
     assert looks_of(settings) == {"crd": 0, "padim": 1}
 
 
+def test_a_long_title_is_cut_and_told_whole():
+    long = "dataset " * 20
+    svg = drawing("a", "", [Panel(long, Axis("x", [1, 2]), Axis("y", [1, 2]), [])], [])
+    shown = ET.fromstring(f"<div>{svg}</div>").find(".//text[@class='label head']").text
+    assert len(shown) < 60
+    assert shown.endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert f'<title id="a-0-t">{long}</title>' in svg
+
+
 def test_a_drawing_is_sound_and_every_text_stays_text():
     series = Series(9, [Mark(1, 2, 1, 3, HOSTILE, "1"), Mark(1000, 4, 3, 5, HOSTILE)])
     panel = Panel(HOSTILE, Axis(HOSTILE, [1, 1000]), Axis(HOSTILE, [1, 5]), [series])
@@ -608,6 +617,7 @@ def test_a_tool_is_named_and_its_command_is_that_which_scores_it(tmp_path):
     assert {f"name={HOSTILE}", "version=1.0"} <= set(shlex.split(command))
     assert not doubt
     assert len(board(subjects([run, given]), tmp_path).rows) == 2
+    assert "through 1 backbone gave 2 records" in about(subjects([run, given]), [])[0]
 
 
 def test_the_command_of_a_tool_says_how_its_maps_are_read(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from adbench.reports.page.model import Kind, PublishedTable
 from adbench.reports.page.subjects import Subject, machine_of, usual
 from adbench.results.notes import random_weights
-from adbench.results.records import Record
+from adbench.results.record import GIVEN, Record
 
 MANY = 5
 """So many categories are listed with their images; of more, the sums are said."""
@@ -23,7 +23,7 @@ def about(settings: Sequence[Subject], tables: Sequence[PublishedTable]) -> list
     paragraphs = [
         f"{_counted(len({s.key for s in settings}), 'setting')} of "
         f"{_counted(len({s.method for s in settings}), 'method')} "
-        f"through {_counted(len({s.backbone for s in settings}), 'backbone')} gave "
+        f"{_through(settings)}gave "
         f"{_counted(len(records), 'record')}. {' '.join(_images(records))} {_machines(records)}",
         "Accuracies are exact over every threshold, times 100. Intervals of 95% are for the draw "
         "of test images: another set of as many images would have given another number. A "
@@ -36,6 +36,13 @@ def about(settings: Sequence[Subject], tables: Sequence[PublishedTable]) -> list
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
+def _through(settings: Sequence[Subject]) -> str:
+    """The networks; a tool whose maps were given has none that is known."""
+    given = {s.key for s in settings for own in s.found.values() if GIVEN in own[0].identity}
+    networks = {s.backbone for s in settings if s.key not in given}
+    return f"through {_counted(len(networks), 'backbone')} " if networks else ""
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -45,7 +52,9 @@ def _images(records: Sequence[Record]) -> list[str]:
     found: dict[str, dict[str, dict[str, int]]] = {}
     for record in records:
         dataset = record.labels.get("dataset", str(record.identity["dataset"]["name"]))
-        found.setdefault(dataset, {})[record.category] = record.counts
+        own = found.setdefault(dataset, {}).setdefault(record.category, record.counts)
+        if own["test"] < record.counts["test"]:  # some tools measure a part of the images
+            found[dataset][record.category] = record.counts
     sentences = []
     for dataset, categories in found.items():
         if len(categories) <= MANY:

@@ -18,6 +18,8 @@ from adbench.reports.page.scale import Axis, Scale
 WIDTH, HEIGHT = 420, 300
 """Of a panel, in its own units; the page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 28, 46
+LONGEST = 52
+"""Letters that fit above a panel."""
 LOOKS = 8
 """Colours; further series have them again, with other marks and dashes."""
 _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4", "4 2", "1 2", "10 3 2 3 2 3")
@@ -97,7 +99,7 @@ def _panel(name: str, about: str, panel: Panel) -> Markup:
     up = Scale(panel.y, HEIGHT - BOTTOM, TOP)
     parts = [
         Markup('<text class="label head" x="{}" y="16" font-weight="600">{}</text>').format(
-            LEFT, panel.title
+            LEFT, _short(panel.title)
         ),
         *(_across(across, value, text) for value, text in across.ticks()),
         *(_up(up, value, text) for value, text in up.ticks()),
@@ -109,6 +111,11 @@ def _panel(name: str, about: str, panel: Panel) -> Markup:
         '<svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="{n}-t {n}-d" font-size="12">'
         '<title id="{n}-t">{t}</title><desc id="{n}-d">{d}</desc>{parts}</svg>'
     ).format(w=WIDTH, h=HEIGHT, n=name, t=panel.title, d=about, parts=Markup("").join(parts))
+
+
+def _short(title: str) -> str:
+    """A title that fits above its panel; the whole one is told where one points at it."""
+    return title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _across(scale: Scale, value: float, text: str) -> Markup:
