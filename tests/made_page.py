@@ -63,7 +63,15 @@ def _row(method, category, place, number):
     backbone = "lite0" if place % 2 else "resnet"
     anchor = "" if category == "mean" else f"record-{place}-{number}"
     return BoardRow(
-        f"{method}, {backbone}", method, "mvtec", category, method, backbone, anchor, cells
+        f"{method}, {backbone}",
+        method,
+        "mvtec",
+        category,
+        method,
+        backbone,
+        anchor,
+        cells,
+        category == "mean",
     )
 
 
@@ -107,8 +115,8 @@ def gallery():
     ]
     second = [picture(4, "crack", "found"), picture(5, "bent", "found")]
     return [
-        GalleryGroup("mvtec", "bottle", "crd, lite0", "record-0-1", "Threshold 1.50.", first),
-        GalleryGroup("mvtec", SCRIPT, f"own {IMAGE}", "record-3-3", "Threshold 1.50.", second),
+        GalleryGroup("mvtec", "bottle", "crd, lite0", "record-0-1", "Threshold 1.50.", 1, first),
+        GalleryGroup("mvtec", SCRIPT, f"own {IMAGE}", "record-3-3", "Threshold 1.50.", 0, second),
     ]
 
 
@@ -117,6 +125,7 @@ def record(anchor, heading):
     return RecordView(
         anchor,
         heading,
+        [("image AUROC", "92.50 (88.00 to 95.00)")],
         [("method", IMAGE), ("lambda_", "5.0")],
         [("weights", "sha256 5793…"), ("torch", "2.14.1"), ("machine", "AMD EPYC, 2 cores")],
         [("preprocess", 3.27, 0.3), ("backbone", 5.1, 0.5), ("distance", 2.2, 0.2)],
@@ -159,6 +168,8 @@ def made_page(**changes):
         speed=chart("speed-chart", "Speed against accuracy"),
         sweeps=[chart("sweep-0", f"ratio {SCRIPT}")],
         curves=[chart("curves-0", "bottle"), chart("curves-1", "grid")],
+        curves_left="Every method reaches an image AUROC of 100 on cable (mvtec).",
+        thresholds=(["category", "setting", "defects found"], [["mvtec: bottle", IMAGE, "80%"]]),
         defects=[DefectLine("mvtec", "grid", "bent", 12, 4, 0.25, 0.0, f"own {IMAGE}"),
                  DefectLine("mvtec", "bottle", IMAGE, 20, 4, 0.125, 0.1, "crd, resnet")],
         defects_note="Each setting decides by its best threshold.",

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from commands import SMALL, adbench
+from hypothesis import given
+from hypothesis import strategies as st
 from made_records import CONFIGS, made, saved
 from PIL import Image
 from sklearn.metrics import f1_score
@@ -16,19 +18,22 @@ from adbench.evaluation.intervals import paired_auroc
 from adbench.evaluation.jackknife import paired_pixel_auroc
 from adbench.reports.matching import Matching
 from adbench.reports.page.about import about
-from adbench.reports.page.board import board
+from adbench.reports.page.board import board, shared
 from adbench.reports.page.curves import curves
 from adbench.reports.page.decisions import by_best, defect_lines
 from adbench.reports.page.gallery import Wanted, gallery
 from adbench.reports.page.gather import gather
+from adbench.reports.page.labels import DIGIT, HALF, TALL, places
 from adbench.reports.page.published import claim_lines, published
 from adbench.reports.page.record_view import record_view, stages
 from adbench.reports.page.repeat import Repeats
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.speed import speed
-from adbench.reports.page.subjects import subjects, usual
+from adbench.reports.page.scores import scores_of
+from adbench.reports.page.speed import FRONT, speed
+from adbench.reports.page.subjects import looks_of, subjects, usual
 from adbench.reports.page.svg import Mark, Panel, Series, drawing
 from adbench.reports.page.sweeps import sweeps
+from adbench.reports.page.thresholds import threshold_lines
 from adbench.results import raw
 from adbench.results.heatmaps import in_order, picture_name
 from adbench.results.judged import Judged
@@ -41,6 +46,11 @@ PADIM, CRD = f"method=padim {LITE}", f"method=crd {LITE}"
 
 def rows(found, category):
     return {row.setting: row for row in found.rows if row.category == category}
+
+
+def scored(found, folder):
+    """The raw scores of records, as all parts of the page get them."""
+    return scores_of(subjects(found), folder)[0]
 
 
 # Names of settings
@@ -105,6 +115,108 @@ def test_numbers_are_percents_milliseconds_and_megabytes(tmp_path):
     assert row.anchor == record.id
 
 
+def test_times_of_several_machines_are_not_ranked(tmp_path):
+    here, there = made(PADIM, "bottle", seconds=0.02), made(CRD, "bottle", seconds=0.001)
+    here = replace(here, environment={"processor": "A", "device": "cpu", "threads": 1})
+    there = replace(there, environment={"processor": "B", "device": "cuda:0", "threads": 8})
+    settings = subjects([saved(tmp_path, here), saved(tmp_path, there)])
+    shown = board(settings, tmp_path)
+    assert not any(row.cells["inference_time_s"].best for row in shown.rows)
+    head, (line,) = shown.choices
+    assert dict(zip(head, line, strict=True))["fastest of these"] == "\N{EN DASH}"
+    chart = speed(settings)
+    assert FRONT not in str(chart.table[1])
+    assert "A (cpu, 1 thread); B (cuda:0, 8 threads)" in " ".join(chart.notes)
+
+
+def test_a_mean_is_over_what_most_settings_have_not_over_what_one_has():
+    many = [f"c{n}" for n in range(15)]
+    wide = [made(CRD, c) for c in many]
+    narrow = [made(f"{PADIM} method.dims={dims}", c) for dims in (10, 20, 30) for c in ("c3", "c4")]
+    assert shared(subjects([*wide, *narrow])) == {"demo": ("c3", "c4")}
+    three = [
+        made(words, c)
+        for words, own in ((CRD, "abc"), (PADIM, "bcd"), (f"method=spade {LITE}", "bc"))
+        for c in own
+    ]
+    assert shared(subjects(three)) == {"demo": ("b", "c")}
+
+
+def test_a_category_that_is_called_mean_is_a_category(tmp_path):
+    records = [saved(tmp_path, made(CRD, c, image=v)) for c, v in (("mean", 0.9), ("b", 0.7))]
+    found = {(row.category, row.is_mean): row for row in board(subjects(records), tmp_path).rows}
+    texts = {key: row.cells["image_auroc"].text for key, row in found.items()}
+    assert texts == {("mean", True): "80.0", ("mean", False): "90.0", ("b", False): "70.0"}
+    assert found["mean", False].anchor == records[0].id
+
+
+def test_the_best_setting_of_a_method_is_so_in_the_mean_of_its_seeds(tmp_path):
+    jl = f"method=padim_jl {LITE}"
+    records = [
+        saved(tmp_path, made(f"{jl} method.dims={dims}", "grid", seed=n, image=value))
+        for dims, values in ((20, (0.99, 0.5, 0.5)), (30, (0.8, 0.8, 0.8)))
+        for n, value in enumerate(values)
+    ]
+    (chart,), _ = curves(subjects(records), scored(records, tmp_path))
+    assert [line[0] for line in chart.table[1]] == ["padim_jl, dims 30, seed 0"]
+
+
+def test_raw_scores_that_cannot_be_read_are_told_once(tmp_path):
+    folder = tmp_path / "records"
+    good, bad = saved(folder, made(PADIM, "bottle")), saved(folder, made(CRD, "bottle"))
+    with (folder / f"{bad.name}.scores.csv").open("ab") as file:
+        file.write(b"x")
+    page = gather(tmp_path, Wanted(), "adbench report", CONFIGS)
+    (told,) = [text for text in page.about if f"{bad.name}.scores.csv" in text]
+    assert told.startswith("The raw scores of 1 records cannot be read")
+    assert [line[0] for line in page.curves[0].table[1]] == ["padim"]
+    assert good.id != bad.id
+
+
+def test_weights_tell_settings_apart_by_the_word_that_chose_them():
+    own = made(CRD, "bottle")
+    other = replace(
+        own,
+        weights={**own.weights, "setting": "w1.pth", "sha256": "00"},
+        identity={**own.identity, "backbone": {**own.identity["backbone"], "sha256": "00"}},
+    )
+    names = {subject.name for subject in subjects([own, other])}
+    assert names == {f"crd, weights {own.weights['setting']}", "crd, weights w1.pth"}
+
+
+def test_a_time_from_a_busy_machine_is_marked_with_its_reason(tmp_path):
+    machine = {"cores": 2, "threads": 2}
+    quiet = replace(made(PADIM, "bottle"), environment={**machine, "load": {"others": 0.0}})
+    busy = replace(made(CRD, "bottle"), environment={**machine, "load": {"others": 1.9}})
+    settings = subjects([saved(tmp_path, quiet), saved(tmp_path, busy)])
+    shown = board(settings, tmp_path)
+    cells = {row.method: row.cells["inference_time_s"] for row in shown.rows}
+    assert (cells["padim"].busy, cells["crd"].busy, shown.busy) == (False, True, True)
+    assert "1.9 of 2 cores busy" in cells["crd"].reason
+    (note,) = speed(settings).notes
+    assert "too long: crd" in note
+
+
+@given(
+    st.lists(st.tuples(st.floats(60, 400), st.floats(30, 250)), min_size=1, max_size=20),
+    st.booleans(),
+)
+def test_numbers_beside_marks_cover_no_mark_and_no_other_number(points, wide):
+    numbers = [str(n + (100 if wide else 1)) for n in range(len(points))]
+    boxes = [
+        (x, y - TALL, x + DIGIT * len(number), y)
+        for number, place in zip(numbers, places(points, numbers), strict=True)
+        if place is not None
+        for x, y in [place]
+    ]
+    boxes += [(x - HALF, y - HALF, x + HALF, y + HALF) for x, y in points]
+    shown = len(boxes) - len(points)
+    assert places(points[:1], numbers[:1]) != [None]
+    for number, a in enumerate(boxes[:shown]):
+        for b in boxes[number + 1 :]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
 def test_a_mean_is_over_the_categories_that_most_settings_have(tmp_path):
     records = [
         saved(tmp_path, made(words, category, image=image))
@@ -131,7 +243,7 @@ def test_accuracies_with_random_weights_are_not_shown(tmp_path):
     assert cells["image_auroc"].value is None
     assert "never trained" in cells["image_auroc"].reason
     assert cells["inference_time_s"].value == pytest.approx(20)
-    assert not curves(subjects([random]), tmp_path)
+    assert curves(subjects([random]), scored([random], tmp_path)) == ([], "")
     assert "random weights" in about(subjects([random, good]), [])[-1]
 
 
@@ -157,8 +269,36 @@ def test_the_choice_is_the_fastest_of_those_that_the_noise_does_not_tell_apart(t
     head, (line,) = board(subjects(records), tmp_path).choices
     found = dict(zip(head, line, strict=True))
     assert found["by"] == "padim"
-    assert found["as good within the noise"] == "2 of 3 settings"
-    assert (found["the fastest of these"], found["ms"]) == ("crd", "20.0")
+    assert found["not told from it"] == "2 of 3"
+    assert (found["fastest of these"], found["ms"]) == ("crd", "20.0")
+    assert "found, %" not in head  # no run had a threshold
+
+
+def test_what_thresholds_promise_and_give_is_shown_beside_the_choice(tmp_path):
+    threshold = {
+        "kind": "folds",
+        "value": 1.5,
+        "alpha": 0.05,
+        "promised": {"mean": 0.048, "low": 0.023, "high": 0.08},
+        "false_positive_rate": 0.1,
+        "false_positive_interval": [0.01, 0.32],
+        "true_positive_rate": 0.75,
+        "true_positive_interval": [0.6, 0.9],
+    }
+    first, second = made(PADIM, "grid", image=0.95), made(CRD, "grid", image=0.94)
+    first = replace(first, threshold=threshold, folds={"number": 5, "wanted": 5})
+    settings = subjects([saved(tmp_path, first), saved(tmp_path, second)])
+    head, (line,) = threshold_lines(settings)
+    assert line == [
+        *("demo: grid", "padim", "5 folds, alpha 0.05", "4.8% (2.3 to 8.0)"),
+        f"10.0% (1.0 to 32.0) of {first.counts['test'] - first.counts['anomalous']}",
+        f"75.0% (60.0 to 90.0) of {first.counts['anomalous']}",
+    ]
+    assert len(head) == len(line)
+    head, (choice,) = board(settings, tmp_path).choices
+    found = dict(zip(head, choice, strict=True))
+    taken = {"padim": ("75.0", "10.0"), "crd": ("\N{EN DASH}",) * 2}
+    assert (found["found, %"], found["false alarms, %"]) == taken[found["fastest of these"]]
 
 
 # Charts
@@ -175,8 +315,8 @@ def test_the_front_holds_what_no_other_setting_beats_in_both(tmp_path):
     assert chart is not None
     head, lines = chart.table
     found = [dict(zip(head, line, strict=True)) for line in lines]
-    image = {row["setting"]: row["on the front"] for row in found if row["metric"] == "image AUROC"}
-    assert image == {"padim": "yes", "spade": "no", "crd": "yes"}
+    image = {row["setting"]: FRONT in row["image AUROC, %"] for row in found}
+    assert image == {"padim": True, "spade": False, "crd": True}
     assert [row["ms per image"] for row in found[:3]] == ["10.0", "20.0", "30.0"]
     assert speed(subjects([replace(r, time={}) for r in records])) is None
 
@@ -202,9 +342,36 @@ def test_curves_draw_the_best_setting_of_each_method(tmp_path):
         for dims, image in ((25, 0.7), (50, 0.8))
     ]
     records.append(saved(tmp_path, made(CRD, "bottle", image=0.6)))
-    (chart,) = curves(subjects(records), tmp_path)
+    (chart,), left = curves(subjects(records), scored(records, tmp_path))
+    assert not left
     assert [line[0] for line in chart.table[1]] == ["padim, dims 50", "crd"]
     assert chart.svg.count("<svg") == 2 + 2  # two panels, two entries of the key
+
+
+def test_a_method_has_one_look_and_perfect_categories_have_no_curves(tmp_path):
+    records = [
+        saved(tmp_path, made(f"method={name} {LITE}", category, image=value))
+        for category, values in (("bottle", (1.0, 1.0)), ("grid", (0.7, 0.9)))
+        for name, value in zip(("crd", "padim"), values, strict=True)
+    ]
+    settings = subjects(records)
+    (chart,), left = curves(settings, scored(records, tmp_path))
+    assert (chart.title, left) == (
+        "grid (demo)",
+        "Every method reaches an image AUROC of 100 on bottle (demo).",
+    )
+    keys = re.findall(r'line s(\d)"[^>]*/><path class="mark s\1"[^>]*/></svg> (\w+)', chart.svg)
+    assert dict(keys) == {"1": "padim", "0": "crd"}
+    assert looks_of(settings) == {"crd": 0, "padim": 1}
+
+
+def test_a_long_title_is_cut_and_told_whole():
+    long = "dataset " * 20
+    svg = drawing("a", "", [Panel(long, Axis("x", [1, 2]), Axis("y", [1, 2]), [])], [])
+    shown = ET.fromstring(f"<div>{svg}</div>").find(".//text[@class='label head']").text
+    assert len(shown) < 60
+    assert shown.endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert f'<title id="a-0-t">{long}</title>' in svg
 
 
 @pytest.mark.fault("name", shows="inert")
@@ -262,7 +429,7 @@ def test_missed_defects_are_counted_by_type(tmp_path):
         for i, v in enumerate(values)
     ]
     record = load(save(tmp_path, replace(record, counts={**record.counts, "anomalous": 4}), every))
-    dent, cut = defect_lines(subjects([record]), tmp_path)
+    dent, cut = defect_lines(subjects([record]), scored([record], tmp_path))
     assert (dent.defect, dent.images, dent.missed) == ("dent", 2, 0.5)
     assert (cut.defect, cut.missed, cut.least_by) == ("cut", 0.0, "padim")
 
@@ -298,7 +465,12 @@ def test_pictures_are_those_of_the_record_with_wrong_decisions_first(tmp_path):
     ]
     for record in records:  # two settings with the same presets, and so folders of the same kind
         pictures(tmp_path, record, 10, plan=record.id[:8])
-    groups, note = gallery(subjects(records), tmp_path, Wanted(pictures=8, size=64))
+    groups, note = gallery(
+        subjects(records),
+        tmp_path,
+        Wanted(pictures=8, size=64),
+        scored(records, tmp_path / "records"),
+    )
     assert {group.anchor for group in groups} == {record.id for record in records}
     for group in groups:
         assert len(group.pictures) == 8
@@ -322,7 +494,12 @@ def test_the_limit_takes_equally_from_all_records(tmp_path):
     ]
     for record in records:
         pictures(tmp_path, record, 12)
-    groups, note = gallery(subjects(records), tmp_path, Wanted(size=80, limit=0.02))
+    groups, note = gallery(
+        subjects(records),
+        tmp_path,
+        Wanted(size=80, limit=0.02),
+        scored(records, tmp_path / "records"),
+    )
     taken = [len(group.pictures) for group in groups]
     assert max(taken) - min(taken) <= 1
     assert 0 < sum(len(p.src) for g in groups for p in g.pictures) <= 20_000
@@ -335,15 +512,33 @@ def test_pictures_of_another_run_are_not_taken(tmp_path):
     folder = pictures(tmp_path, record, 5)
     first = min(folder.iterdir())
     first.rename(folder / "001_defect_of_another.png")
-    assert gallery(subjects([record]), tmp_path, Wanted())[0] == []
+    assert (
+        gallery(subjects([record]), tmp_path, Wanted(), scored([record], tmp_path / "records"))[0]
+        == []
+    )
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+def test_files_that_no_run_wrote_are_not_looked_at(tmp_path):
+    record = saved(tmp_path / "records", made(PADIM, "bottle"), noise=1)
+    folder = pictures(tmp_path, record, 5)
+    for name in ("._001_defect_a.png", "my notes.png"):
+        (folder / name).write_bytes(b"")
+    (group,), _ = gallery(
+        subjects([record]), tmp_path, Wanted(), scored([record], tmp_path / "records")
+    )
+    assert len(group.pictures) == 5
+
+
+@pytest.mark.parametrize("damage", ["text", "chunk"])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, damage):
     record = saved(tmp_path / "records", made(PADIM, "bottle"))
     broken = min(pictures(tmp_path, record, 2).iterdir())
-    broken.write_bytes(b"no picture")
+    content = b"no picture"
+    if damage == "chunk":  # Pillow raises SyntaxError
+        content = broken.read_bytes().replace(b"IDAT", b"ID\0T", 1)
+    broken.write_bytes(content)
     with pytest.raises(AdbenchError, match=re.escape(broken.name)):
-        gallery(subjects([record]), tmp_path, Wanted())
+        gallery(subjects([record]), tmp_path, Wanted(), scored([record], tmp_path / "records"))
 
 
 # Verdicts
@@ -370,7 +565,9 @@ def test_numbers_with_another_backbone_say_where_the_reason_stands(tmp_path):
     assert {line.kind for line in table.lines} == {"none"}
     assert all(line.row.endswith("*") for line in table.lines)
     assert any("efficientnet_lite0 in place of wide_resnet50" in note for note in table.notes)
-    assert "cannot be compared" in " ".join(about(subjects([]), tables))
+    assert "can be compared, because they are measured with another setting" in " ".join(
+        about(subjects([]), tables)
+    )
 
 
 def test_claims_without_a_record_come_last(tmp_path):
@@ -421,6 +618,42 @@ def test_a_tool_is_named_and_its_command_is_that_which_scores_it(tmp_path):
     assert {f"name={HOSTILE}", "version=1.0"} <= set(shlex.split(command))
     assert not doubt
     assert len(board(subjects([run, given]), tmp_path).rows) == 2
+    assert "through 1 backbone gave 2 records" in about(subjects([run, given]), [])[0]
+
+
+def test_the_command_of_a_tool_says_how_its_maps_are_read(tmp_path):
+    run = made(PADIM, "null")
+    rule = {"maps": "of the crop, resized bilinearly", "scores": "given", "more anomalous": "lower"}
+    tool = {"name": "a", "version": "1", "rule": rule, "sha256": "12"}
+    parts = {n: v for n, v in run.identity.items() if n in ("dataset", "category", "geometry")}
+    record = replace(run, identity={**parts, "given": tool})
+    words = shlex.split(Repeats(CONFIGS).command(record)[0])
+    assert {"scores=FILE", "sign=lower", "covers=crop", "geometry=crop224"} <= set(words)
+    assert "dataset.categories=['null']" in words  # null alone would be no text
+
+
+def test_the_command_of_a_saved_detector_names_its_file():
+    run = made(PADIM, "bottle")
+    for runtime, more in (("torch", set()), ("openvino", {"runtime=openvino"})):
+        own = {"saved": {"training": "1", "runtime": runtime}}
+        command, doubt = Repeats(CONFIGS).command(replace(run, identity={**run.identity, **own}))
+        words = set(shlex.split(command))
+        assert not doubt
+        assert {"detector=FILE", "dataset.categories=[bottle]"} | more <= words
+        assert not any(word.startswith("method=") for word in words)
+
+
+def test_a_record_of_another_version_is_no_match_and_breaks_nothing():
+    run = made(PADIM, "bottle")
+    for part in ("method", "geometry"):
+        own = dict(run.identity[part])
+        place = own.get("settings", own)
+        changed = {**place, "of_another_version": 1}
+        other = {**own, "settings": changed} if "settings" in own else changed
+        record = replace(run, identity={**run.identity, part: other})
+        _, doubt = Repeats(CONFIGS).command(record)
+        assert doubt
+        published([record], CONFIGS)
 
 
 def test_a_preset_that_changed_is_said():

@@ -11,8 +11,8 @@ from made_page import IMAGE, SCRIPT, made_page
 from adbench.reports.page.render import render
 
 SECTIONS = [
-    "about", "verdicts", "leaderboard", "speed", "sweeps", "curves", "defects", "gallery",
-    "records",
+    "about", "verdicts", "leaderboard", "speed", "sweeps", "curves", "thresholds", "defects",
+    "gallery", "records",
 ]  # fmt: skip
 
 
@@ -80,7 +80,8 @@ def test_ids_are_the_only_ones_of_their_name(read):
 
 def test_what_there_is_none_of_leaves_no_empty_section():
     page = made_page(
-        tables=[], claims=[], tables_left="", speed=None, sweeps=[], curves=[], gallery=[],
+        tables=[], claims=[], tables_left="", speed=None, sweeps=[], curves=[], curves_left="",
+            gallery=[], thresholds=([], []),
         defects=[], defects_note="", pictures_note="There are no pictures.",
     )  # fmt: skip
     read = Reader(render(page))

@@ -57,7 +57,8 @@ def write_page(results: Path, out: Path, wanted: Wanted, command: str, configs: 
     """
     try:
         try_file(out)
-        content = render(gather(results, wanted, command, configs)).encode()
+        page = gather(results, wanted, command, configs)
+        content = render(page).encode("utf-8", "backslashreplace")  # a name may be no text
         write_whole(out, content)
     except OSError as error:
         raise AdbenchError(

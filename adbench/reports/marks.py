@@ -12,7 +12,7 @@ from adbench.results.style import Style
 
 READING = "Filled: measured, with its 95% interval for the draw of test images."
 READING_PUBLISHED = "Hollow: published."
-DECADES = 30.0
+DECADES = 10.0
 """An axis is logarithmic where its largest value is this many times its smallest."""
 TICKS = 8
 """Points that an axis can name each."""

@@ -71,7 +71,11 @@ class Setting:
         try:
             return _within(recorded, own)
         except KeyError:  # a file that leaves a default to the class
+            pass
+        try:
             return _within(recorded, settings_of(build(self.config[part], part)))
+        except KeyError:  # a record of another version, with a setting that the class has not
+            return False
 
     def has(self, parts: Mapping[str, Any]) -> bool:
         """Whether the parts of an identity, whatever its backbone, are what this setting gives."""

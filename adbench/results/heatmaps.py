@@ -148,7 +148,12 @@ def _origin(decision: Mapping[str, Any]) -> str:
     return "" if decision.get("value") is None else "threshold: the largest training score"
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file has a name that ``save_heatmaps`` gives."""
+    return _OURS.fullmatch(path.name) is not None
+
+
 def _remove_others(folder: Path, written: Sequence[Path]) -> None:
     for path in folder.glob("*.png") if folder.is_dir() else ():
-        if _OURS.fullmatch(path.name) and path not in written:
+        if is_ours(path) and path not in written:
             path.unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def to_screen(records: Sequence[Record]) -> str:
         return ""
     heads = ["category", "threshold", "", "false alarms promised", "on the test images", "found"]
     table = tabulate(
-        [_line(record) for record in having],
+        [line(record) for record in having],
         headers=heads,
         stralign="right",
         colalign=("left", "right", "left"),
@@ -74,7 +74,8 @@ def to_screen(records: Sequence[Record]) -> str:
     return "\n".join([table, *_notes(having)])
 
 
-def _line(record: Record) -> list[str]:
+def line(record: Record) -> list[str]:
+    """Category, threshold, where it is from, what it promises, false alarms and found defects."""
     found = record.threshold
     value, promised = found.get("value"), found.get("promised", {})
     normal = record.counts["test"] - record.counts["anomalous"]

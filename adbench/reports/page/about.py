@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from adbench.reports.page.model import Kind, PublishedTable
-from adbench.reports.page.subjects import Subject, usual
+from adbench.reports.page.subjects import Subject, machine_of, usual
 from adbench.results.notes import random_weights
-from adbench.results.records import Record
+from adbench.results.record import GIVEN, Record
 
 MANY = 5
 """So many categories are listed with their images; of more, the sums are said."""
@@ -23,7 +23,7 @@ def about(settings: Sequence[Subject], tables: Sequence[PublishedTable]) -> list
     paragraphs = [
         f"{_counted(len({s.key for s in settings}), 'setting')} of "
         f"{_counted(len({s.method for s in settings}), 'method')} "
-        f"through {_counted(len({s.backbone for s in settings}), 'backbone')} gave "
+        f"{_through(settings)}gave "
         f"{_counted(len(records), 'record')}. {' '.join(_images(records))} {_machines(records)}",
         "Accuracies are exact over every threshold, times 100. Intervals of 95% are for the draw "
         "of test images: another set of as many images would have given another number. A "
@@ -36,6 +36,13 @@ def about(settings: Sequence[Subject], tables: Sequence[PublishedTable]) -> list
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
+def _through(settings: Sequence[Subject]) -> str:
+    """The networks; a tool whose maps were given has none that is known."""
+    given = {s.key for s in settings for own in s.found.values() if GIVEN in own[0].identity}
+    networks = {s.backbone for s in settings if s.key not in given}
+    return f"through {_counted(len(networks), 'backbone')} " if networks else ""
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -45,7 +52,9 @@ def _images(records: Sequence[Record]) -> list[str]:
     found: dict[str, dict[str, dict[str, int]]] = {}
     for record in records:
         dataset = record.labels.get("dataset", str(record.identity["dataset"]["name"]))
-        found.setdefault(dataset, {})[record.category] = record.counts
+        own = found.setdefault(dataset, {}).setdefault(record.category, record.counts)
+        if own["test"] < record.counts["test"]:  # some tools measure a part of the images
+            found[dataset][record.category] = record.counts
     sentences = []
     for dataset, categories in found.items():
         if len(categories) <= MANY:
@@ -69,11 +78,7 @@ def _said(counts: dict[str, int]) -> str:
 
 def _machines(records: Sequence[Record]) -> str:
     """Where and when the records were made."""
-    places = Counter(
-        f"{r.environment.get('processor', 'an unknown processor')} "
-        f"({r.environment.get('device', 'cpu')}, {r.environment.get('threads', '?')} threads)"
-        for r in records
-    )
+    places = dict.fromkeys(map(machine_of, records))
     dates = sorted(record.date[:10] for record in records if record.date)
     when = ""
     if dates:
@@ -92,9 +97,14 @@ def _reproduced(tables: Sequence[PublishedTable]) -> str:
         "within": f"{counts['within']} are reproduced within their band",
         "outside": f"{counts['outside']} are not",
         "inconclusive": f"{counts['inconclusive']} cannot be decided with so few images",
-        "none": f"{counts['none']} cannot be compared ({_why_not(tables)})",
+        "none": f"{counts['none']} cannot be compared, because {_why_not(tables)}",
     }
     shown = [text for kind, text in said.items() if counts[kind]]
+    if counts["none"] == total:
+        return (
+            f"None of the {_counted(total, 'printed number')} with a measured one beside them can "
+            f"be compared, because {_why_not(tables)}."
+        )
     return (
         f"Of {_counted(total, 'printed number')} with a measured one beside them, "
         f"{'; '.join(shown)}. The reason stands at each table."
@@ -109,7 +119,10 @@ def _why_not(tables: Sequence[PublishedTable]) -> str:
         (other, "measured with another setting than the printed one, such as another backbone"),
         (len(lines) - other, "of other images, or times and sizes of another machine and code"),
     ]
-    return ", ".join(f"{count} {text}" for count, text in words if count)
+    having = [(count, text) for count, text in words if count]
+    if len(having) == 1:
+        return f"they are {having[0][1]}"
+    return ", ".join(f"{count} are {text}" for count, text in having)
 
 
 def _names(settings: Sequence[Subject], records: Sequence[Record]) -> str:
@@ -120,7 +133,7 @@ def _names(settings: Sequence[Subject], records: Sequence[Record]) -> str:
     rest = ""
     if left:
         presets = " and ".join(f"{part} {value}" for part, value in left.items())
-        rest = f" Where a name has no other, the setting has {presets}."
+        rest = f" Names leave out what most settings have: {presets}."
     return (
         "A setting is named by its method and by what tells it apart from the others."
         f"{rest} Every setting in full stands at its records."

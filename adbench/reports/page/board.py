@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from adbench.evaluation.metrics import METRICS
 from adbench.reports.cells import MEAN, Cell
@@ -13,6 +14,7 @@ from adbench.reports.page.choices import choices
 from adbench.reports.page.model import NOTHING, Board, BoardCell, BoardRow, Column
 from adbench.reports.page.rank import Entry, Rank, ranks
 from adbench.reports.page.subjects import Subject
+from adbench.results.disturbed import disturbed
 from adbench.results.notes import RANDOM, random_weights
 
 _ABOUT = {m.name: m.about.removesuffix(", a fraction like all metrics here") for m in METRICS}
@@ -45,6 +47,11 @@ class _Line:
     members: tuple[str, ...]
     cells: dict[str, Cell]
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean; a category may be called ``mean`` too."""
+        return len(self.members) > 1
+
 
 def board(settings: Sequence[Subject], folder: Path) -> Board:
     """The leaderboard of settings.
@@ -57,9 +64,10 @@ def board(settings: Sequence[Subject], folder: Path) -> Board:
     """
     lines = [line for subject in settings for line in _lines(subject, shared(settings))]
     ranked: dict[tuple[int, str], Rank] = {}
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, bool], list[int]] = {}
     for number, line in enumerate(lines):
-        groups.setdefault((line.subject.dataset, line.category), []).append(number)
+        key = line.subject.dataset, line.category, line.is_mean
+        groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         for column in COLUMNS:
             entries = [Entry(lines[n].subject, lines[n].cells[column.name]) for n in numbers]
@@ -73,7 +81,7 @@ def board(settings: Sequence[Subject], folder: Path) -> Board:
         COLUMNS,
         rows,
         sorted({row.dataset for row in rows}),
-        sorted({row.category for row in rows} - {MEAN}),
+        sorted({row.category for row in rows if not row.is_mean}),
         sorted({row.method for row in rows}),
         sorted({row.backbone for row in rows} - {""}),
         choices(rows),
@@ -81,16 +89,19 @@ def board(settings: Sequence[Subject], folder: Path) -> Board:
 
 
 def shared(settings: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
-    """Dataset -> the categories that its means are over: those that the most settings have.
+    """Dataset -> the categories that its means are over: each that most of its settings have.
 
-    Of several such choices it is the one with more categories.
+    Where no category is such, or no setting has all of these, it is the set of one setting which
+    the most settings have, counted with its size.
     """
     found: dict[str, tuple[str, ...]] = {}
     for dataset in {subject.dataset for subject in settings}:
         own = [frozenset(s.found) for s in settings if s.dataset == dataset]
-        counts = Counter({c: sum(c <= other for other in own) for c in set(own)})
-        best = max(counts, key=lambda c: (counts[c] * len(c), len(c), sorted(c)))
-        found[dataset] = tuple(sorted(best))
+        counts = Counter(category for categories in own for category in categories)
+        most = frozenset(c for c, count in counts.items() if 2 * count > len(own))
+        if not most or not any(most <= categories for categories in own):
+            most = max(set(own), key=lambda c: (sum(c <= o for o in own) * len(c), sorted(c)))
+        found[dataset] = tuple(sorted(most))
     return found
 
 
@@ -113,7 +124,7 @@ def _lines(subject: Subject, means: dict[str, tuple[str, ...]]) -> list[_Line]:
 
 def _row(line: _Line, ranked: dict[str, Rank]) -> BoardRow:
     subject = line.subject
-    single = subject.found[line.members[0]] if line.category != MEAN else []
+    single = [] if line.is_mean else subject.found[line.category]
     return BoardRow(
         setting=subject.name,
         setting_key=subject.key,
@@ -123,23 +134,45 @@ def _row(line: _Line, ranked: dict[str, Rank]) -> BoardRow:
         backbone=subject.backbone,
         anchor=single[0].id if single else "",
         cells={c.name: _cell(line, c, ranked[c.name]) for c in COLUMNS},
+        is_mean=line.is_mean,
+        found=_rate(line, "true_positive_rate"),
+        false_alarms=_rate(line, "false_positive_rate"),
     )
+
+
+def _rate(line: _Line, name: str) -> float | None:
+    """The mean of a rate that the thresholds of the runs gave; None where one is missing."""
+    rates = [
+        record.threshold.get(name)
+        for category in line.members
+        for record in line.subject.found[category]
+    ]
+    known = [rate for rate in rates if rate is not None]
+    return fmean(known) if len(known) == len(rates) else None
 
 
 def _cell(line: _Line, column: Column, rank: Rank) -> BoardCell:
     cell, scale = line.cells[column.name], _SCALES.get(column.name, 1.0)
-    if cell.measured is None or (line.category == MEAN and cell.members != line.members):
+    if cell.measured is None or (line.is_mean and cell.members != line.members):
         return BoardCell(NOTHING, None, None, None, False, False, _why(line, cell))
     value = scale * cell.measured.mean
     low, high = cell.interval if cell.interval is not None else (None, None)
     reasons = [rank.reason]
-    if line.category == MEAN:
+    if line.is_mean:
         reasons.insert(0, f"mean of {', '.join(line.members)}")
     if cell.measured.n > 1:
         reasons.insert(0, f"mean of {cell.measured.n} seeds")
+    why = _busy(line) if column.name == "inference_time_s" else None
     text = f"{value:.{column.digits}f}"
-    reason = "; ".join(filter(None, reasons))
-    return BoardCell(text, value, low, high, rank.best, rank.within, reason)
+    reason = "; ".join(filter(None, [*reasons, why]))
+    return BoardCell(text, value, low, high, rank.best, rank.within, reason, why is not None)
+
+
+def _busy(line: _Line) -> str | None:
+    """Why a time is too long; None where nothing shows it."""
+    records = [r for category in line.members for r in line.subject.found[category]]
+    why = next(filter(None, map(disturbed, records)), None)
+    return why and f"the machine was busy while this was measured: {why}"
 
 
 def _why(line: _Line, cell: Cell) -> str:

@@ -2,16 +2,18 @@
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
+from statistics import fmean
 
 from adbench.evaluation.curves import pr_curve, roc_curve
 from adbench.reports.page.model import NOTHING, Chart
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.subjects import Subject
+from adbench.reports.page.scores import Scores
+from adbench.reports.page.subjects import Subject, looks_of
 from adbench.reports.page.svg import LOOKS, Mark, Panel, Series, drawing
+from adbench.reports.repeats import seed
 from adbench.results import raw
 from adbench.results.notes import random_weights
-from adbench.results.records import Record, RecordError, load_scores
+from adbench.results.record import Record
 
 SHARE = Axis("false positive rate", (0.0, 1.0), ends=(0.0, 1.0))
 FOUND = Axis("true positive rate", (0.0, 1.0), ends=(0.0, 1.0))
@@ -19,35 +21,46 @@ RECALL = Axis("recall", (0.0, 1.0), ends=(0.0, 1.0))
 PRECISION = Axis("precision", (0.0, 1.0), ends=(0.0, 1.0))
 
 
-def curves(settings: Sequence[Subject], folder: Path) -> list[Chart]:
-    """ROC and precision-recall curves of the image scores, a chart per category.
+def curves(settings: Sequence[Subject], scores: Scores) -> tuple[list[Chart], str]:
+    """ROC and precision-recall curves of the image scores, and a sentence on what is not drawn.
 
-    Of each method the setting with the highest image AUROC is drawn, and of its seeds the first.
+    There is a chart for each category. Of each method the setting with the highest image AUROC,
+    the mean of its seeds, is drawn, and of its seeds the first. Where all of these are 100 there is
+    nothing to see.
 
     Args:
         settings: Of ``subjects``.
-        folder: Where the records lie with their raw scores.
+        scores: Of ``scores_of``; a record without them is not drawn.
     """
     found: list[Chart] = []
+    perfect = []
+    looks = looks_of(settings)
     for dataset in sorted({s.dataset for s in settings}):
         own = [s for s in settings if s.dataset == dataset]
         for category in sorted({c for s in own for c in s.found}):
-            best = _best_of_each(own, category)
-            chart = _curves(f"curves-{len(found)}", dataset, category, best, folder)
+            best = _best_of_each(own, category, scores)
+            if best and all(record.metrics["image_auroc"] == 1 for _, record in best):
+                perfect.append(f"{category} ({dataset})")
+                continue
+            chart = _curves(f"curves-{len(found)}", dataset, category, best, scores, looks)
             found += [chart] if chart else []
-    return found
+    left = f"Every method reaches an image AUROC of 100 on {', '.join(perfect)}." if perfect else ""
+    return found, left
 
 
-def _best_of_each(settings: Sequence[Subject], category: str) -> list[tuple[Subject, Record]]:
+def _best_of_each(
+    settings: Sequence[Subject], category: str, scores: Scores
+) -> list[tuple[Subject, Record]]:
     """The best setting of each method on a category, the highest image AUROC first."""
     best: dict[str, tuple[float, Subject, Record]] = {}
     for subject in settings:
-        for record in subject.found.get(category, [])[:1]:
-            value = record.metrics.get("image_auroc")
-            if value is None or random_weights(record):
-                continue
-            if subject.method not in best or value > best[subject.method][0]:
-                best[subject.method] = value, subject, record
+        records = subject.found.get(category, [])
+        values = [v for r in records if (v := r.metrics.get("image_auroc")) is not None]
+        drawn = [r for r in records if r.id in scores and not random_weights(r)]
+        if not values or not drawn:
+            continue
+        if subject.method not in best or fmean(values) > best[subject.method][0]:
+            best[subject.method] = fmean(values), subject, drawn[0]
     ranked = sorted(best.values(), key=lambda one: (-one[0], one[1].name))
     return [(subject, record) for _, subject, record in ranked]
 
@@ -57,7 +70,8 @@ def _curves(
     dataset: str,
     category: str,
     best: Sequence[tuple[Subject, Record]],
-    folder: Path,
+    scores: Scores,
+    looks: dict[str, int],
 ) -> Chart | None:
     roc = [Series(0, [Mark(0.0, 0.0), Mark(1.0, 1.0)], marked=False, front=True)]  # chance
     pr: list[Series] = []
@@ -65,18 +79,16 @@ def _curves(
     key: list[tuple[int, str]] = []
     notes: list[str] = []
     for subject, record in best[:LOOKS]:
-        try:
-            scores = raw.arrays(load_scores(folder, record))
-        except RecordError as error:
-            notes.append(f"{subject.name} is left out: {error}.")
-            continue
-        look = len(key)
-        false, true = roc_curve(*scores)
-        recall, precision = pr_curve(*scores)
+        look = looks[subject.method]
+        own = raw.arrays(scores[record.id])
+        false, true = roc_curve(*own)
+        recall, precision = pr_curve(*own)
         roc.append(_curve(look, false.tolist(), true.tolist()))
         pr.append(_curve(look, *_steps(recall.tolist(), precision.tolist())))
-        key.append((look, f"{subject.name}: {_percent(record, 'image_auroc')}"))
-        rows.append([subject.name, *(_percent(record, m) for m in ("image_auroc", "image_ap"))])
+        key.append((look, f"{_name(subject, record)}: {_percent(record, 'image_auroc')}"))
+        rows.append(
+            [_name(subject, record), *(_percent(record, m) for m in ("image_auroc", "image_ap"))]
+        )
     if not key:
         return None
     if left := [subject.name for subject, _ in best[LOOKS:]]:
@@ -89,6 +101,11 @@ def _curves(
     svg = drawing(name, caption, panels, key)
     head = ["setting", "image AUROC, % (95% interval)", "image AP, %"]
     return Chart(name, f"{category} ({dataset})", caption, svg, (head, rows), notes)
+
+
+def _name(subject: Subject, record: Record) -> str:
+    several = len(subject.found[record.category]) > 1
+    return f"{subject.name}, seed {seed(record)}" if several else subject.name
 
 
 def _curve(look: int, x: Sequence[float], y: Sequence[float]) -> Series:

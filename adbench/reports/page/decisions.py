@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -10,14 +9,21 @@ import numpy as np
 from adbench.evaluation.checks import OneClassError
 from adbench.evaluation.ranks import image_ranks
 from adbench.reports.page.model import DefectLine
+from adbench.reports.page.scores import Scores
 from adbench.reports.page.subjects import Subject
 from adbench.results import raw
 from adbench.results.judged import MISSED, Judged
 from adbench.results.notes import random_weights
 from adbench.results.raw import ImageScore
-from adbench.results.records import Record, RecordError, load_scores
+from adbench.results.record import Record
 
 BEST = "the threshold with the largest F1 on these test images"
+
+_KINDS = {
+    "folds": "the run found it from folds of the normal training images",
+    "file": "it is that of the saved detector",
+    "train": "it is the largest score of the training images",
+}
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,13 @@ class Decided:
     """What the threshold is."""
 
 
-def decided(record: Record, folder: Path) -> Decided:
+def decided(record: Record, scores: list[ImageScore]) -> Decided:
     """The decisions by the record's threshold, or by the one with the largest F1 where it has none.
 
-    Raises:
-        RecordError: The raw scores are missing or were changed.
+    Args:
+        record: The record.
+        scores: Its raw scores.
     """
-    scores = load_scores(folder, record)
     value, kind = record.threshold.get("value"), record.threshold.get("kind", "train")
     if value is None and len({score.anomalous for score in scores}) < 2:
         return Decided(scores, by_best(scores), "normal or anomalous images are missing")
@@ -46,7 +52,7 @@ def decided(record: Record, folder: Path) -> Decided:
             by_best(scores),
             f"{BEST}, because the run set none (threshold=folds chooses one from normal images)",
         )
-    return Decided(scores, _judged(scores, float(value)), f"the threshold of the run ({kind})")
+    return Decided(scores, _judged(scores, float(value)), _KINDS.get(kind, kind))
 
 
 def by_best(scores: Sequence[ImageScore]) -> Judged:
@@ -64,7 +70,7 @@ def _judged(scores: Sequence[ImageScore], threshold: float | None) -> Judged:
     return Judged(values, labels, threshold)
 
 
-def defect_lines(settings: Sequence[Subject], folder: Path) -> list[DefectLine]:
+def defect_lines(settings: Sequence[Subject], scores: Scores) -> list[DefectLine]:
     """How many images of each defect type are missed, the type that is missed most first.
 
     Every setting decides by the threshold with its largest F1, so that settings without a threshold
@@ -72,19 +78,15 @@ def defect_lines(settings: Sequence[Subject], folder: Path) -> list[DefectLine]:
 
     Args:
         settings: Of ``subjects``.
-        folder: Where the records lie with their raw scores.
+        scores: Of ``scores_of``; a record without them does not count.
     """
     shares: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
     images: dict[tuple[str, str, str], int] = {}
     for subject in settings:
         for category, records in subject.found.items():
-            if random_weights(records[0]):
+            if random_weights(records[0]) or records[0].id not in scores:
                 continue
-            try:
-                scores = load_scores(folder, records[0])
-            except RecordError:  # told where the curves are
-                continue
-            for defect, (missed, count) in _missed(scores).items():
+            for defect, (missed, count) in _missed(scores[records[0].id]).items():
                 key = subject.dataset, category, defect
                 shares.setdefault(key, []).append((missed / count, subject.name))
                 images[key] = count
@@ -118,5 +120,5 @@ def _line(
         settings=len(shares),
         missed=fmean(share for share, _ in shares),
         least=least[0],
-        least_by=least[1] if equal == 1 else f"{least[1]} and {equal - 1} more",
+        least_by=least[1] if equal == 1 else f"{equal} settings",
     )

@@ -3,16 +3,20 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 from adbench.errors import AdbenchError
 from adbench.reports.page.decisions import Decided, decided
 from adbench.reports.page.model import GalleryGroup, Picture
+from adbench.reports.page.scores import Scores
 from adbench.reports.page.subjects import Subject, dataset_of
-from adbench.results.heatmaps import FIRST, in_order, picture_name
+from adbench.results.heatmaps import FIRST, in_order, is_ours, picture_name
 from adbench.results.judged import Judged
-from adbench.results.records import Record, RecordError
+from adbench.results.record import Record
+from adbench.system.parallel import threads
 
 PICTURES, SIZE, LIMIT = 12, 720, 7.0
 """Pictures for each record, pixels of the longer side, and megabytes of all pictures together."""
@@ -44,30 +48,41 @@ class _Open:
 
 
 def gallery(
-    settings: Sequence[Subject], results: Path, wanted: Wanted
+    settings: Sequence[Subject], results: Path, wanted: Wanted, scores: Scores
 ) -> tuple[list[GalleryGroup], str]:
     """The pictures of the records, and a sentence on how many there are.
 
-    One picture of each record is taken, then the next of each, until the limit is reached.
+    One picture of each record is taken, then the next of each, until the limit is reached. The
+    record with the most wrong decisions comes first.
 
     Args:
         settings: Of ``subjects``.
-        results: The folder of results, with ``heatmaps`` and ``records``.
+        results: The folder of results, with ``heatmaps``.
         wanted: How many.
+        scores: Of ``scores_of``; a record without them has no pictures.
     """
-    open_ = list(_records(settings, results))
-    room, rank = 1e6 * wanted.limit, 0
-    ended = False
-    while not ended and rank < wanted.pictures and any(rank < len(o.files) for o in open_):
-        for one in open_:
-            if rank < len(one.files) and not ended:
-                picture = _picture(one, *one.files[rank], wanted.size)
+    folders = _folders(results / "heatmaps")
+    open_ = list(_records(settings, folders, scores))
+    room = 1e6 * wanted.limit
+    with ThreadPoolExecutor(threads()) as pool:
+        for rank in range(wanted.pictures):
+            having = [one for one in open_ if rank < len(one.files)]
+            made = pool.map(_picture, having, repeat(rank), repeat(wanted.size))
+            for one, picture in zip(having, made, strict=True):
                 room -= len(picture.src)
-                ended = room < 0
-                one.taken += [] if ended else [picture]
-        rank += 1
+                if room >= 0:
+                    one.taken.append(picture)
+            if room < 0 or not having:
+                break
     groups = [_group(one) for one in open_ if one.taken]
-    return groups, _note(sum(len(o.taken) for o in open_), sum(len(o.files) for o in open_), wanted)
+    groups.sort(key=lambda group: -group.wrong)
+    there = sum(len(one.files) for one in open_)
+    if folders and not there:
+        return [], (
+            "The pictures in heatmaps are of other runs than these records. The command of a "
+            "record with existing=redo draws them again."
+        )
+    return groups, _note(sum(len(one.taken) for one in open_), there, wanted)
 
 
 def _note(taken: int, there: int, wanted: Wanted) -> str:
@@ -84,13 +99,15 @@ def _note(taken: int, there: int, wanted: Wanted) -> str:
     )
 
 
-def _records(settings: Sequence[Subject], results: Path) -> Iterator[_Open]:
-    folders = _folders(results / "heatmaps")
+def _records(
+    settings: Sequence[Subject], folders: dict[tuple[str, str], list[Path]], scores: Scores
+) -> Iterator[_Open]:
     for subject in settings:
         for records in subject.found.values():
             for record in records:
                 near = folders.get((_beginning(record), record.category), [])
-                if near and (found := _of(record, subject, near, results / "records")):
+                own = scores.get(record.id)
+                if near and own and (found := _of(record, subject, near, decided(record, own))):
                     yield found
 
 
@@ -110,17 +127,13 @@ def _beginning(record: Record) -> str:
     return "-".join([dataset_of(record), *presets])
 
 
-def _of(record: Record, subject: Subject, folders: Sequence[Path], records: Path) -> _Open | None:
+def _of(record: Record, subject: Subject, folders: Sequence[Path], own: Decided) -> _Open | None:
     """The pictures in the first folder whose names are those that this record's scores give."""
-    try:
-        own = decided(record, records)
-    except RecordError:  # told where the curves are
-        return None
     names = [score.name for score in own.scores]
     run = Judged(own.judged.scores, own.judged.anomalous, record.threshold.get("value"))
     open_judged = Judged(own.judged.scores, own.judged.anomalous)
     for folder in folders:
-        files = sorted(folder.glob("*.png"))
+        files = [file for file in sorted(folder.glob("*.png")) if is_ours(file)]
         for drawn in (run, open_judged):  # a threshold may have come after the pictures
             known = _names(drawn, names)
             if files and all(file.name in known for file in files):
@@ -138,7 +151,8 @@ def _names(judged: Judged, names: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _picture(one: _Open, file: Path, place: int, size: int) -> Picture:
+def _picture(one: _Open, rank: int, size: int) -> Picture:
+    file, place = one.files[rank]
     score, judged = one.decided.scores[place], one.decided.judged
     verdict = judged.verdict(place)
     src, width, height = _encoded(file, size)
@@ -166,8 +180,8 @@ def _encoded(file: Path, size: int) -> tuple[str, int, int]:
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
-    except OSError as error:
-        why = error.strerror or error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        why = getattr(error, "strerror", None) or error
         raise AdbenchError(
             f"cannot read the picture {file}: {why}; delete it, or set pictures=0"
         ) from None
@@ -193,5 +207,6 @@ def _group(one: _Open) -> GalleryGroup:
         threshold_words=(
             f"Threshold {value}: {one.decided.words}. Test images by decision: {counts}."
         ),
+        wrong=sum(verdict.wrong for verdict in verdicts),
         pictures=one.taken,
     )

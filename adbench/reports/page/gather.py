@@ -1,6 +1,7 @@
 """From a folder of results to all that the page shows."""
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import adbench
@@ -15,9 +16,11 @@ from adbench.reports.page.model import Page
 from adbench.reports.page.published import claim_lines, published
 from adbench.reports.page.record_view import record_views
 from adbench.reports.page.repeat import Repeats
+from adbench.reports.page.scores import scores_of
 from adbench.reports.page.speed import speed
 from adbench.reports.page.subjects import subjects
 from adbench.reports.page.sweeps import sweeps
+from adbench.reports.page.thresholds import threshold_lines
 
 TITLE = "Industrial image anomaly detection: what was measured"
 
@@ -37,15 +40,17 @@ def gather(results: Path, wanted: Wanted, command: str, configs: Configs) -> Pag
     folder = results / "records"
     records = records_of(folder, configs).all()
     settings = subjects(records)
+    scores, damaged = scores_of(settings, folder)
     tables, left = published(records, configs)
-    groups, note = gallery(settings, results, wanted)
-    defects = defect_lines(settings, folder)
+    groups, note = gallery(settings, results, wanted, scores)
+    defects = defect_lines(settings, scores)
+    drawn, not_drawn = curves(settings, scores)
     return Page(
         title=TITLE,
         made=_now(),
         version=adbench.__version__,
         command=command,
-        about=about(settings, tables),
+        about=[*about(settings, tables), *_damaged(damaged)],
         pictures_note=note,
         tables=tables,
         tables_left=left,
@@ -53,7 +58,9 @@ def gather(results: Path, wanted: Wanted, command: str, configs: Configs) -> Pag
         board=board(settings, folder),
         speed=speed(settings),
         sweeps=sweeps(settings),
-        curves=curves(settings, folder),
+        curves=drawn,
+        curves_left=not_drawn,
+        thresholds=threshold_lines(settings),
         defects=defects,
         defects_note=_note(len(defects)),
         gallery=groups,
@@ -65,11 +72,22 @@ def _now() -> str:
     return datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
+def _damaged(why: Sequence[str]) -> list[str]:
+    """What the page lacks where raw scores cannot be read."""
+    if not why:
+        return []
+    return [
+        f"The raw scores of {len(why)} records cannot be read, so that these have no curve, no "
+        f"picture and no part in the missed defects: {'; '.join(why)}."
+    ]
+
+
 def _note(lines: int) -> str:
     if not lines:
         return ""
     return (
-        f"Each setting decides by {BEST}, so that no setting depends on how its threshold was "
-        "chosen. A threshold that is chosen without the test images misses more, or raises more "
-        "false alarms. An image counts as missed where its score is not above the threshold."
+        f"Here each setting has {BEST}. This compares all settings in one way, also those without "
+        "a threshold, but it flatters them: a threshold that is chosen without the test images "
+        "misses more or raises more false alarms. An image counts as missed where its score does "
+        "not exceed the threshold."
     )

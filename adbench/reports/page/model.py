@@ -92,6 +92,8 @@ class BoardCell:
     """Whether the difference from the best is inside the noise; False for the best itself."""
     reason: str
     """Why there is no number, or what it must be read with."""
+    busy: bool = False
+    """Whether it is a time that other work on the machine made longer."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ class BoardRow:
     """The id of the record; empty for a mean."""
     cells: dict[str, BoardCell]
     """By name of the column; a cell is there for every column."""
+    is_mean: bool = False
+    """Whether it is a mean over categories; a category may be called ``mean`` too."""
+    found: float | None = None
+    """Share of the defective test images that exceed the run's threshold, in [0, 1]."""
+    false_alarms: float | None = None
+    """Share of the normal test images that exceed it."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,11 @@ class Board:
     backbones: list[str]
     choices: tuple[list[str], list[list[str]]] = field(default_factory=lambda: ([], []))
     """Head and lines of a table: which setting to take for each category."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether any time was taken on a busy machine."""
+        return any(cell.busy for row in self.rows for cell in row.cells.values())
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,7 @@ class DefectLine:
     least: float
     """The share that the best setting misses."""
     least_by: str
-    """That setting; of several, one and how many more."""
+    """That setting; of several, how many there are."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +201,8 @@ class GalleryGroup:
     anchor: str
     """The id of the record."""
     threshold_words: str
+    wrong: int
+    """How many test images are decided wrongly, whether their pictures are here or not."""
     pictures: list[Picture]
 
 
@@ -197,6 +212,8 @@ class RecordView:
 
     id: str
     heading: str
+    metrics: list[tuple[str, str]]
+    """Each metric with its interval, in percent."""
     settings: list[tuple[str, str]]
     facts: list[tuple[str, str]]
     """Weights, versions, machine, threads, date, notes."""
@@ -230,6 +247,10 @@ class Page:
     speed: Chart | None
     sweeps: list[Chart]
     curves: list[Chart]
+    curves_left: str
+    """For which categories no curve is drawn, and why; may be empty."""
+    thresholds: tuple[list[str], list[list[str]]]
+    """Head and lines of a table: what the thresholds promise and give."""
     defects: list[DefectLine]
     """The defect type that is missed most first."""
     defects_note: str

@@ -6,7 +6,7 @@ difference from the best holds zero. Where the test cannot be made, the interval
 compared instead, and the reason says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from adbench.errors import AdbenchError
 from adbench.evaluation.metrics import METRICS
 from adbench.reports.cells import Cell
 from adbench.reports.measures import MEASURES
-from adbench.reports.page.subjects import Subject
+from adbench.reports.page.subjects import Subject, machines_of
 from adbench.reports.pairing import common, differences
+from adbench.results.record import Record
 
+TIME = "inference_time_s"
 TESTED = frozenset(metric.name for metric in METRICS if metric.noise is not None)
 """The metrics with a paired test."""
 
@@ -50,6 +52,8 @@ def ranks(entries: Sequence[Entry], metric: str, folder: Path) -> list[Rank]:
     values = [spread.mean for spread in measured if spread is not None]
     if len(values) < 2:
         return [Rank() for _ in entries]
+    if metric == TIME and len(machines_of(_records(entries))) > 1:
+        return [Rank(reason="times of several machines do not compare") for _ in entries]
     top = max(values) if MEASURES[metric].higher else min(values)
     best = next(e for e, m in zip(entries, measured, strict=True) if m and m.mean == top)
     found = []
@@ -63,6 +67,12 @@ def ranks(entries: Sequence[Entry], metric: str, folder: Path) -> list[Rank]:
         else:
             found.append(_beside(best, entry, metric, folder))
     return found
+
+
+def _records(entries: Sequence[Entry]) -> Iterator[Record]:
+    for entry in entries:
+        for category in entry.cell.members:
+            yield from entry.subject.found.get(category, [])
 
 
 def _beside(best: Entry, entry: Entry, metric: str, folder: Path) -> Rank:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from adbench.evaluation.metrics import METRICS
 from adbench.reports.page.model import RecordView
 from adbench.reports.page.repeat import Repeats
 from adbench.reports.page.subjects import Subject, dataset_of
@@ -51,12 +52,27 @@ def record_view(record: Record, name: str, repeats: Repeats) -> RecordView:
     return RecordView(
         id=record.id,
         heading=heading,
+        metrics=_metrics(record),
         settings=list(settings_of(record).items()),
         facts=facts,
         stages=stages(record),
         memory=_memory(record),
         command=command,
     )
+
+
+def _metrics(record: Record) -> list[tuple[str, str]]:
+    """Every metric that was measured; accuracies of random weights say nothing."""
+    if random_weights(record):
+        return []
+    found = []
+    for metric in METRICS:
+        value, interval = record.metrics.get(metric.name), record.intervals.get(metric.name)
+        if value is not None:
+            low, high = interval or (None, None)
+            ends = "" if low is None or high is None else f" ({100 * low:.2f} to {100 * high:.2f})"
+            found.append((metric.title, f"{100 * value:.2f}{ends}"))
+    return found
 
 
 def stages(record: Record) -> list[tuple[str, float, float]]:

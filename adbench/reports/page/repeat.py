@@ -13,6 +13,10 @@ from adbench.reports.swept import texts_of
 from adbench.results.record import GIVEN
 from adbench.results.records import Record
 
+SAVED = "saved"
+"""The part of an identity that only saved detectors have."""
+_WORDS = ("null", "true", "false", "nan", "inf")
+"""Texts that Hydra takes for values of another kind."""
 PARTS = ("dataset", "geometry", "backbone", "method")
 
 
@@ -31,6 +35,8 @@ class Repeats:
         """The command, and why it may not repeat the record; empty where it does."""
         if GIVEN in record.identity:
             return _score_command(record), ""
+        if SAVED in record.identity:
+            return _saved_command(record), ""
         labels = {part: record.labels[part] for part in PARTS if part in record.labels}
         key = repr((labels, settings_shared(record), record.weights.get("setting")))
         if key not in self._known:
@@ -57,7 +63,8 @@ class Repeats:
 
 def _item(text: str) -> str:
     """A text inside a list of Hydra's."""
-    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else quoted(text)
+    plain = re.fullmatch(r"[A-Za-z_]\w*", text) and text.lower() not in _WORDS
+    return text if plain else quoted(text)
 
 
 def _changed(part: str, recorded: Any, composed: dict[str, Any]) -> list[str]:
@@ -88,7 +95,7 @@ def _options(record: Record) -> list[str]:
     words = [f"seed={seed(record)}"] if draws(record) else []
     kind = record.threshold.get("kind")
     if kind == "folds":
-        words += ["threshold=folds", f"alpha={record.threshold['alpha']:g}"]
+        words += ["threshold=folds", f"alpha={record.threshold['alpha']!r}"]
         words += [f"folds={record.folds['wanted']}"] if "wanted" in record.folds else []
     elif kind == "train":
         words.append("threshold=train")
@@ -96,7 +103,28 @@ def _options(record: Record) -> list[str]:
 
 
 def _score_command(record: Record) -> str:
+    """The words that measure a tool's maps and scores again."""
     given = record.identity[GIVEN]
     words = [f"{key}={given[key]}" for key in ("name", "version", "note") if given.get(key)]
-    dataset = record.labels.get("dataset", record.identity["dataset"]["name"])
-    return shlex.join(["adbench", "score", "FOLDER", f"dataset={dataset}", *words])
+    rule = given.get("rule", {})
+    if rule.get("scores") == "given":
+        words.append("scores=FILE")
+    if rule.get("more anomalous") == "lower":
+        words.append("sign=lower")
+    if str(rule.get("maps")).startswith("of the crop"):
+        words.append("covers=crop")
+    return shlex.join(["adbench", "score", "FOLDER", *_images(record), *words])
+
+
+def _saved_command(record: Record) -> str:
+    """The words that measure a saved detector again."""
+    runtime = record.identity[SAVED]["runtime"]
+    words = [] if runtime == "torch" else [f"runtime={runtime}"]
+    return shlex.join(["adbench", "run", "detector=FILE", *_images(record), *words])
+
+
+def _images(record: Record) -> list[str]:
+    """The words for the images of a record, and for the geometry of what brings no network."""
+    named = PARTS[:2] if GIVEN in record.identity else PARTS[:1]
+    words = [f"{part}={record.labels[part]}" for part in named if part in record.labels]
+    return [*words, f"dataset.categories=[{_item(record.category)}]"]

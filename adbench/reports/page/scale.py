@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-DECADES = 30.0
-"""An axis is logarithmic where its largest value is this many times its smallest."""
+from adbench.reports.marks import DECADES
+
 TICKS = 5
 """About so many values are named."""
 APART = 26

@@ -1,6 +1,6 @@
 """The settings that a page shows: records that differ in seed and category alone, with names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from adbench.reports.repeats import Found, by_category, setting_key
@@ -56,6 +56,32 @@ def dataset_of(record: Record) -> str:
     return record.labels.get("dataset", str(record.identity["dataset"]["name"]))
 
 
+def told(record: Record) -> dict[str, str]:
+    """Presets and settings by name; the weights by the word that chose them, not their sha256."""
+    settings = {n: v for n, v in settings_of(record).items() if not n.endswith("sha256")}
+    weights = record.weights.get("setting")
+    return settings if weights is None else {**settings, "backbone.weights": str(weights)}
+
+
+def machines_of(records: Iterable[Record]) -> set[str]:
+    """The processors, devices and numbers of threads with which times were taken."""
+    return {machine_of(record) for record in records if record.time}
+
+
+def machine_of(record: Record) -> str:
+    """Processor, device and threads, in words."""
+    environment = record.environment
+    threads = environment.get("threads")
+    count = f"{threads or 'unknown'} thread{'' if threads == 1 else 's'}"
+    processor = environment.get("processor") or "an unknown processor"
+    return f"{processor} ({environment.get('device') or 'cpu'}, {count})"
+
+
+def looks_of(settings: Sequence[Subject]) -> dict[str, int]:
+    """Method -> the look of its marks and lines, the same in all charts of the page."""
+    return {method: n for n, method in enumerate(sorted({s.method for s in settings}))}
+
+
 def usual(records: Sequence[Record]) -> dict[str, str]:
     """The presets that most settings have, which names leave out: part -> preset."""
     settings = list({setting_key(r): _told(r) for r in records}.values())
@@ -101,10 +127,9 @@ def _said(own: dict[str, str], line: dict[str, str]) -> str:
 
 def _told(record: Record) -> dict[str, str]:
     """Presets first, then settings; the dataset is not among them."""
-    settings = settings_of(record)
+    settings = told(record)
     presets = {name: settings[name] for name in PRESETS if name in settings}
-    rest = {n: v for n, v in settings.items() if "." in n and not n.endswith("sha256")}
-    return presets | rest
+    return presets | {name: value for name, value in settings.items() if "." in name}
 
 
 def _varies(name: str, line: dict[str, str], every: Sequence[dict[str, str]]) -> bool:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from adbench.reports.page.labels import places
 from adbench.reports.page.scale import Axis, Scale
 
 WIDTH, HEIGHT = 420, 300
 """Of a panel, in its own units; the page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 28, 46
+LONGEST = 52
+"""Letters that fit above a panel."""
 LOOKS = 8
 """Colours; further series have them again, with other marks and dashes."""
 _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4", "4 2", "1 2", "10 3 2 3 2 3")
@@ -43,7 +46,7 @@ class Mark:
     text: str = ""
     """What it is, shown where one points at it."""
     number: str = ""
-    """Written beside it."""
+    """Written beside it, where there is room."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Series:
     marked: bool = True
     front: bool = False
     """A thin line of no kind of its own, such as a diagonal or a front."""
+    barred: bool = False
+    """Whether intervals are bars where marks are joined; else they are a band."""
+    aside: float = 0.0
+    """Units by which all is drawn to the right, so that bars stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +99,23 @@ def _panel(name: str, about: str, panel: Panel) -> Markup:
     up = Scale(panel.y, HEIGHT - BOTTOM, TOP)
     parts = [
         Markup('<text class="label head" x="{}" y="16" font-weight="600">{}</text>').format(
-            LEFT, panel.title
+            LEFT, _short(panel.title)
         ),
         *(_across(across, value, text) for value, text in across.ticks()),
         *(_up(up, value, text) for value, text in up.ticks()),
         _frame(panel),
         *(_series(s, across, up) for s in panel.series),
+        *_numbers(panel.series, across, up),
     ]
     return Markup(
         '<svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="{n}-t {n}-d" font-size="12">'
         '<title id="{n}-t">{t}</title><desc id="{n}-d">{d}</desc>{parts}</svg>'
     ).format(w=WIDTH, h=HEIGHT, n=name, t=panel.title, d=about, parts=Markup("").join(parts))
+
+
+def _short(title: str) -> str:
+    """A title that fits above its panel; the whole one is told where one points at it."""
+    return title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _across(scale: Scale, value: float, text: str) -> Markup:
@@ -150,7 +163,7 @@ def _series(series: Series, across: Scale, up: Scale) -> Markup:
     marks = series.marks
     if series.joined and len(marks) > 1:
         band = [m for m in marks if m.low is not None and m.high is not None]
-        if len(band) == len(marks) and not series.front:
+        if len(band) == len(marks) and not (series.front or series.barred):
             there = [(across(m.x), up(m.high or 0.0)) for m in band]
             back = [(across(m.x), up(m.low or 0.0)) for m in reversed(band)]
             parts.append(
@@ -159,19 +172,21 @@ def _series(series: Series, across: Scale, up: Scale) -> Markup:
                 )
             )
         kind = "front" if series.front else f"line s{look}"
+        way = _way([(across(m.x) + series.aside, up(m.y)) for m in marks])
         dashes = "3 3" if series.front else _DASHES[shape]
         parts.append(
             Markup(
                 '<path class="{}" d="{}" fill="none" stroke="currentColor" stroke-dasharray="{}"/>'
-            ).format(kind, _way([(across(m.x), up(m.y)) for m in marks]), dashes or "none")
+            ).format(kind, way, dashes or "none")
         )
     if series.marked:
-        parts += [_mark(m, series.look, across, up, bar=not series.joined) for m in marks]
+        bar = series.barred or not series.joined
+        parts += [_mark(m, series.look, across(m.x) + series.aside, up, bar) for m in marks]
     return Markup("").join(parts)
 
 
-def _mark(mark: Mark, look: int, across: Scale, up: Scale, bar: bool) -> Markup:
-    x, y = round(across(mark.x), 1), round(up(mark.y), 1)
+def _mark(mark: Mark, look: int, across: float, up: Scale, bar: bool) -> Markup:
+    x, y = round(across, 1), round(up(mark.y), 1)
     look, shape = look % LOOKS, _shape(look)
     parts = [Markup("")]
     if bar and mark.low is not None and mark.high is not None:
@@ -189,13 +204,21 @@ def _mark(mark: Mark, look: int, across: Scale, up: Scale, bar: bool) -> Markup:
             Markup("<title>{}</title>").format(mark.text) if mark.text else "",
         )
     )
-    if mark.number:
-        parts.append(
-            Markup('<text class="number" x="{}" y="{}" fill="currentColor">{}</text>').format(
-                round(x + 7, 1), round(y - 6, 1), mark.number
-            )
-        )
     return Markup("").join(parts)
+
+
+def _numbers(series: Sequence[Series], across: Scale, up: Scale) -> list[Markup]:
+    """The numbers beside marks; where there is no room for one, a pointer still tells it."""
+    marks = [mark for one in series if one.marked for mark in one.marks]
+    points = [(across(mark.x), up(mark.y)) for mark in marks]
+    found = places(points, [mark.number for mark in marks])
+    return [
+        Markup('<text class="number" x="{:.1f}" y="{:.1f}" fill="currentColor">{}</text>').format(
+            *place, mark.number
+        )
+        for mark, place in zip(marks, found, strict=True)
+        if place is not None
+    ]
 
 
 def _shape(look: int) -> int:

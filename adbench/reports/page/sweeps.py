@@ -7,14 +7,18 @@ from adbench.reports.cells import Cell
 from adbench.reports.marks import averaged, title_of
 from adbench.reports.page.model import Chart
 from adbench.reports.page.scale import Axis
-from adbench.reports.page.subjects import PRESETS, Subject
+from adbench.reports.page.subjects import PRESETS, Subject, looks_of, told
 from adbench.reports.page.svg import Mark, Panel, Series, drawing
-from adbench.reports.swept import as_numbers, settings_of
+from adbench.reports.swept import as_numbers
 
 TIME = "inference_time_s"
 METRICS = ("image_auroc", "pixel_auroc", "aupro", TIME)
 FEWEST = 3
 """Values that make a curve."""
+BANDS = 2
+"""So many lines have bands; of more, bands would hide one another, and bars stand side by side."""
+APART, ROOM = 5.0, 30.0
+"""Units between two bars that stand side by side, and of all of them together at most."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,19 @@ def sweeps(settings: Sequence[Subject]) -> list[Chart]:
     found: list[Chart] = []
     for dataset in sorted({s.dataset for s in settings}):
         own = [s for s in settings if s.dataset == dataset]
-        told = {s.key: _settings(s) for s in own}
-        for axis in _axes(list(told.values())):
-            lines = _lines(axis, own, told)
+        settings_by = {s.key: _settings(s) for s in own}
+        for axis in _axes(list(settings_by.values())):
+            lines = _lines(axis, own, settings_by)
             if lines:
-                found.append(_chart(f"sweep-{len(found)}", dataset, axis, lines))
+                looks = _looks(lines, settings)
+                found.append(_chart(f"sweep-{len(found)}", dataset, axis, lines, looks))
     return found
 
 
 def _settings(subject: Subject) -> dict[str, str]:
     """What a setting was measured with, presets included; the weights' sha256 says no more."""
-    settings = settings_of(next(iter(subject.found.values()))[0])
-    return {n: v for n, v in settings.items() if n != "dataset" and not n.endswith("sha256")}
+    settings = told(next(iter(subject.found.values()))[0])
+    return {name: value for name, value in settings.items() if name != "dataset"}
 
 
 def _axes(told: Sequence[dict[str, str]]) -> list[str]:
@@ -93,18 +98,28 @@ def _name(own: dict[str, str], every: Sequence[dict[str, str]]) -> str:
     return ", ".join([own.get("method", "unnamed"), *presets, *rest])
 
 
-def _chart(name: str, dataset: str, axis: str, lines: Lines) -> Chart:
+def _looks(lines: Lines, settings: Sequence[Subject]) -> list[int]:
+    """The look of each line: that of its method, where no method has two lines."""
+    methods = [points[0].subject.method for points in lines.values()]
+    if len(set(methods)) < len(methods):
+        return list(range(len(methods)))
+    known = looks_of(settings)
+    return [known[method] for method in methods]
+
+
+def _chart(name: str, dataset: str, axis: str, lines: Lines, looks: Sequence[int]) -> Chart:
     found = [set(point.subject.found) for points in lines.values() for point in points]
     categories = sorted(set.intersection(*found))
     points = [point for own in lines.values() for point in own]
     metrics = [m for m in METRICS if any(_cell(p, m, categories).measured for p in points)]
-    panels = [_panel(axis, metric, lines, categories) for metric in metrics]
+    panels = [_panel(axis, metric, lines, looks, categories) for metric in metrics]
     over = f"means over {', '.join(categories)}" if len(categories) > 1 else "".join(categories)
     caption = (
         f"What {axis} changes on {dataset}, {over}: along a line every other setting is the same. "
-        "Bands are 95% intervals for the draw of test images."
+        f"{'Bands' if len(lines) <= BANDS else 'Bars'} are 95% intervals for the draw of test "
+        "images."
     )
-    key = list(enumerate(lines))
+    key = list(zip(looks, lines, strict=True))
     svg = drawing(name, caption, panels, key)
     head = ["line", axis, *(_title(m) for m in metrics)]
     rows = [
@@ -122,9 +137,11 @@ def _cell(point: _Point, metric: str, categories: Sequence[str]) -> Cell:
     return cell
 
 
-def _panel(axis: str, metric: str, lines: Lines, categories: Sequence[str]) -> Panel:
+def _panel(
+    axis: str, metric: str, lines: Lines, looks: Sequence[int], categories: Sequence[str]
+) -> Panel:
     series, heights = [], list[float]()
-    for look, points in enumerate(lines.values()):
+    for number, points in enumerate(lines.values()):
         marks = []
         for point in points:
             cell = _cell(point, metric, categories)
@@ -134,7 +151,9 @@ def _panel(axis: str, metric: str, lines: Lines, categories: Sequence[str]) -> P
             text = f"{point.subject.name}: {_said(cell)}"
             marks.append(Mark(point.x, cell.measured.mean, low, high, text))
             heights += [cell.measured.mean, *(cell.interval or ())]
-        series.append(Series(look, marks))
+        aside = (number - (len(lines) - 1) / 2) * min(APART, ROOM / len(lines))
+        barred = len(lines) > BANDS
+        series.append(Series(looks[number], marks, barred=barred, aside=aside if barred else 0.0))
     x = Axis(axis, [p.x for points in lines.values() for p in points], name_each=True)
     y = Axis(_title(metric), heights if metric != TIME else [0.0, *heights], span=_span(metric))
     return Panel(_title(metric), x, y, series)

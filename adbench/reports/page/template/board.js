@@ -5,12 +5,18 @@ const FILTERS = ["dataset", "category", "method", "backbone"];
 function bindBoard() {
   const table = document.getElementById("board");
   const rows = [...table.querySelectorAll("tbody tr:not(.group)")];
+  const keys = rows.map(keyOf);
   const boxes = [...document.querySelectorAll("[data-column]")];
-  const picks = rows.map((row, number) => addPick(row, number));
+  const columns = boxes.map((box) => box.dataset.column);
+  const picks = rows.map((row, number) => addPick(row, keys[number]));
+  accept("board.rows", () => [...wordsOf("board.rows")].filter((key) => keys.includes(key)).join());
+  accept("board.hidden", () =>
+    [...wordsOf("board.hidden")].filter((column) => columns.includes(column)).join(),
+  );
+  accept("board.selected", () => (keys.some((key) => wordsOf("board.rows").has(key)) ? "yes" : ""));
   for (const box of boxes) {
     box.addEventListener("change", () => {
-      const hidden = boxes.filter((each) => !each.checked).map((each) => each.dataset.column);
-      choose("board.hidden", hidden.join(","));
+      choose("board.hidden", columns.filter((_, number) => !boxes[number].checked).join());
     });
   }
   document.getElementById("board-reset").addEventListener("click", () => {
@@ -18,21 +24,26 @@ function bindBoard() {
     choose("board.rows", "");
   });
   follow(() => {
-    const picked = numbers("board.rows");
+    const picked = wordsOf("board.rows");
     rows.forEach((row, number) => {
-      picks[number].checked = picked.has(String(number));
+      picks[number].checked = picked.has(keys[number]);
       row.classList.toggle("picked", picks[number].checked);
       row.hidden = !passes(row, picks[number].checked);
     });
     for (const body of table.tBodies) {
       body.hidden = body.querySelector("tr:not(.group):not([hidden])") === null;
     }
-    showColumns(table, boxes, numbers("board.hidden"));
+    showColumns(table, boxes, wordsOf("board.hidden"));
     countRows(rows, picked.size);
   });
 }
 
-function numbers(name) {
+// The same on every page that has the row; a comma parts one from the next.
+function keyOf({ dataset: { dataset, category, key } }) {
+  return [dataset, category, key].map(encodeURIComponent).join(".");
+}
+
+function wordsOf(name) {
   return new Set(chosen(name).split(",").filter(Boolean));
 }
 
@@ -41,17 +52,18 @@ function passes(row, picked) {
   return FILTERS.every((name) => ["", row.dataset[name]].includes(chosen(`board.${name}`)));
 }
 
-function addPick(row, number) {
+function addPick(row, key) {
   const pick = document.createElement("input");
   pick.type = "checkbox";
   const { category, dataset } = row.dataset;
-  pick.ariaLabel = `Select ${row.cells[0].textContent.trim()}, ${category} of ${dataset}`;
+  const title = row.cells[0].textContent.trim();
+  pick.setAttribute("aria-label", `Select ${title}, ${category} of ${dataset}`);
   row.cells[0].prepend(pick);
   pick.addEventListener("change", () => {
-    const picked = numbers("board.rows");
-    if (pick.checked) picked.add(String(number));
-    else picked.delete(String(number));
-    choose("board.rows", [...picked].join(","));
+    const picked = wordsOf("board.rows");
+    if (pick.checked) picked.add(key);
+    else picked.delete(key);
+    choose("board.rows", [...picked].join());
   });
   return pick;
 }

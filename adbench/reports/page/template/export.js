@@ -37,11 +37,11 @@ function bindExports() {
     link.href = URL.createObjectURL(new Blob([text.value], { type: "text/plain" }));
     link.download = file;
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000); // some browsers read it only now
   });
 }
 
-// The head and the rows of a table, as cells of { text, low, high, best }.
+// The head and the rows of a table, as cells of { text, value, low, high, range, best, tied }.
 function linesOf(table) {
   const lead = (table.dataset.lead ?? "").split(" ").filter(Boolean);
   const shown = (row) => [...row.cells].filter((cell) => !cell.hidden).map(cellOf);
@@ -49,21 +49,33 @@ function linesOf(table) {
   const rows = [...table.querySelectorAll("tbody tr:not(.group):not([hidden])")];
   return [
     head,
-    ...rows.map((row) => [...lead.map((name) => ({ text: row.dataset[name] })), ...shown(row)]),
+    ...rows.map((row) => [...lead.map((name) => ({ text: plain(row.dataset[name]) })), ...shown(row)]),
   ];
 }
 
 function cellOf(cell) {
-  const text = cell.dataset.text ?? cell.textContent.trim().replace(/\s+/g, " ");
-  const { low, high } = cell.dataset;
-  return { text, low, high, best: cell.classList.contains("best") };
+  const { value, low, high } = cell.dataset;
+  const text = plain(cell.dataset.text ?? cell.textContent);
+  const range = low === undefined ? "" : ` (${plain(cell.querySelector("small").textContent)})`;
+  const [best, tied] = ["best", "tied"].map((name) => cell.classList.contains(name));
+  return { text, value, low, high, range, best, tied };
 }
 
-// Intervals have columns of their own where numbers are read by programs.
+function plain(text) {
+  return text.trim().replace(/\s+/g, " ");
+}
+
+// For readers: a number with its interval, and with the marks without which the best is a rank.
+function asRead({ text, range, best, tied }, escaped, strong) {
+  const number = best ? strong(escaped(text)) : escaped(text);
+  return `${tied ? escaped("≈ ") : ""}${number}${escaped(range ?? "")}`;
+}
+
+// For programs: numbers before they are rounded, and their intervals in columns of their own.
 function asCsv([head, ...rows]) {
   const ranged = head.map((_, index) => rows.some((row) => row[index].low !== undefined));
   const wide = (row, extra) =>
-    row.flatMap((cell, i) => (ranged[i] ? [cell.text, ...extra(cell)] : [cell.text]));
+    row.flatMap((cell, i) => [cell.value ?? cell.text, ...(ranged[i] ? extra(cell) : [])]);
   const lines = [
     wide(head, (cell) => [`${cell.text} low`, `${cell.text} high`]),
     ...rows.map((row) => wide(row, (cell) => [cell.low ?? "", cell.high ?? ""])),
@@ -80,29 +92,31 @@ function csvText(text) {
 
 function asMarkdown([head, ...rows]) {
   const line = (cells) => `| ${cells.join(" | ")} |`;
-  const strong = (text, cell) => (cell.best ? `**${text}**` : text);
+  const read = (cell) => asRead(cell, markdownText, (text) => `**${text}**`);
   return [
-    line(head.map((cell) => markdownText(cell.text))),
+    line(head.map(read)),
     line(head.map(() => "---")),
-    ...rows.map((row) => line(row.map((cell) => strong(markdownText(cell.text), cell)))),
+    ...rows.map((row) => line(row.map(read))),
     "",
   ].join("\n");
 }
 
 function markdownText(text) {
-  return text.replace(/[\\`*_<>|[\]]/g, "\\$&");
+  return text.replace(/[\\`*_<>|[\]~$&]/g, "\\$&");
 }
 
 function asLatex([head, ...rows]) {
-  const line = (cells) => `${cells.join(" & ")} \\\\`;
-  const strong = (text, cell) => (cell.best ? `\\textbf{${text}}` : text);
+  const read = (cell) => asRead(cell, latexText, (text) => `\\textbf{${text}}`);
+  // Behind \\\\ a row that begins with [ or * would be read as an argument.
+  const line = (row) => `${row.map(read).join(" & ").replace(/^[[*]/, "{$&}")} \\\\`;
   return [
-    "% needs \\usepackage{booktabs}",
+    "% needs \\usepackage{booktabs,amssymb}",
+    ...(rows.flat().some((cell) => cell.tied) ? ["% " + TIED] : []),
     `\\begin{tabular}{${"l".repeat(head.length)}}`,
     "\\toprule",
-    line(head.map((cell) => latexText(cell.text))),
+    line(head),
     "\\midrule",
-    ...rows.map((row) => line(row.map((cell) => strong(latexText(cell.text), cell)))),
+    ...rows.map(line),
     "\\bottomrule",
     "\\end{tabular}",
     "",
@@ -120,8 +134,11 @@ const LATEX = {
   "≈": "$\\approx$",
   "λ": "$\\lambda$",
   "–": "--",
+  "−": "$-$",
+  "≤": "$\\leq$",
+  "|": "\\textbar{}",
 };
 
 function latexText(text) {
-  return text.replace(/[\\~^<>✓✗≈λ–{}$&#_%]/g, (letter) => LATEX[letter] ?? `\\${letter}`);
+  return text.replace(/[\\~^<>✓✗≈λ–−≤|{}$&#_%]/g, (letter) => LATEX[letter] ?? `\\${letter}`);
 }

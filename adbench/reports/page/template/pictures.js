@@ -5,14 +5,32 @@ function bindGallery() {
   if (groups.length === 0) return;
   const figures = groups.flatMap((group) => [...group.querySelectorAll("figure")]);
   for (const figure of figures) addOpener(figure);
-  follow(() => {
-    const group = chosen("gallery.group") || "0";
+  const filter = () => {
+    const group = chosen("gallery.group") || groups[0].dataset.group;
     const [defect, verdict] = [chosen("gallery.defect"), chosen("gallery.verdict")];
     for (const figure of figures) {
       const { defect: its, verdict: decided } = figure.dataset;
       figure.hidden = !(["", its].includes(defect) && ["", decided].includes(verdict));
     }
-    for (const each of groups) each.hidden = group !== "all" && each.dataset.group !== group;
+    for (const each of groups) {
+      const empty = each.querySelector("figure:not([hidden])") === null;
+      each.hidden = group === "all" ? empty : each.dataset.group !== group;
+    }
+  };
+  // The picture of an address is shown, whatever else the address says.
+  accept("picture", (key) => {
+    const figure = figures.find((each) => pictureOf(each) === key);
+    if (!figure) return "";
+    filter();
+    if (figure.hidden || groupOf(figure).hidden) {
+      setChoice("gallery.group", groupOf(figure).dataset.group);
+      setChoice("gallery.defect", "");
+      setChoice("gallery.verdict", "");
+    }
+    return key;
+  });
+  follow(() => {
+    filter();
     const shown = shownOf(figures).length;
     document.getElementById("gallery-count").textContent =
       `${shown} of ${figures.length} pictures are shown.`;
@@ -22,7 +40,16 @@ function bindGallery() {
 }
 
 function shownOf(figures) {
-  return figures.filter((figure) => !figure.hidden && !figure.closest("[data-group]").hidden);
+  return figures.filter((figure) => !figure.hidden && !groupOf(figure).hidden);
+}
+
+function groupOf(figure) {
+  return figure.closest("[data-group]");
+}
+
+// The same on every page that has the picture: its record and its name.
+function pictureOf(figure) {
+  return `${groupOf(figure).dataset.group}/${figure.dataset.name}`;
 }
 
 function addOpener(figure) {
@@ -32,30 +59,32 @@ function addOpener(figure) {
   button.className = "opener";
   image.replaceWith(button);
   button.append(image);
-  button.addEventListener("click", () => choose("picture", figure.id));
+  button.addEventListener("click", () => choose("picture", pictureOf(figure)));
 }
 
 // Which picture is open is part of the view, so the address of a picture can be sent.
 function bindViewer(figures) {
   const dialog = document.getElementById("viewer");
+  const open = () => figures.find((each) => pictureOf(each) === chosen("picture"));
   const step = (by) => {
     const shown = shownOf(figures);
-    const at = shown.findIndex((figure) => figure.id === chosen("picture"));
-    if (shown.length) choose("picture", shown[(at + by + shown.length) % shown.length].id);
+    const at = shown.indexOf(open());
+    choose("picture", pictureOf(shown[(at + by + shown.length) % shown.length]));
   };
   document.getElementById("previous").addEventListener("click", () => step(-1));
   document.getElementById("next").addEventListener("click", () => step(1));
   dialog.addEventListener("keydown", (event) => {
+    if (event.target.classList.contains("frame")) return; // there the arrows scroll
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });
   dialog.addEventListener("close", () => {
-    const last = document.getElementById(chosen("picture"));
+    const last = open();
     choose("picture", "");
     last?.querySelector("button").focus();
   });
   follow(() => {
-    const figure = figures.find((each) => each.id === chosen("picture"));
+    const figure = open();
     if (figure) showPicture(dialog, figure, shownOf(figures));
     else if (dialog.open) dialog.close();
   });
@@ -69,9 +98,10 @@ function showPicture(dialog, figure, shown) {
   // The picture fills the window, whatever its own size.
   image.style.setProperty("--ratio", small.getAttribute("width") / small.getAttribute("height"));
   const caption = document.getElementById("viewer-caption");
-  caption.replaceChildren(...figure.querySelector("figcaption").cloneNode(true).childNodes);
-  const at = shown.indexOf(figure);
+  const of = document.createElement("span");
+  of.textContent = figure.dataset.of;
+  caption.replaceChildren(of, ...figure.querySelector("figcaption").cloneNode(true).childNodes);
   document.getElementById("viewer-place").textContent =
-    at < 0 ? "" : `Picture ${at + 1} of ${shown.length}`;
+    `Picture ${shown.indexOf(figure) + 1} of ${shown.length}`;
   if (!dialog.open) dialog.showModal();
 }

@@ -1,5 +1,6 @@
 // Everything is bound to the view, and the view is read from the address.
 
+document.documentElement.classList.add("scripted");
 for (const table of document.querySelectorAll("table[data-sortable]")) makeSortable(table);
 bindControls();
 bindTheme();

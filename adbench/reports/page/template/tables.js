@@ -5,21 +5,22 @@ function makeSortable(table) {
   const head = [...table.tHead.rows[0].cells];
   const bodies = [...table.tBodies].map((body) => ({ body, rows: [...body.rows] }));
   const name = `${table.id}.sort`;
+  const columns = head.map((cell, index) => cell.dataset.name ?? String(index));
   const sorted = () => chosen(name) || (table.dataset.sort ?? "");
   head.forEach((cell, index) => {
-    const column = cell.dataset.name ?? String(index);
     const button = document.createElement("button");
     button.type = "button";
     button.append(...cell.childNodes);
     cell.append(button);
-    button.addEventListener("click", () => choose(name, nextSort(sorted(), column, cell)));
+    button.addEventListener("click", () => choose(name, nextSort(sorted(), columns[index], cell)));
   });
+  accept(name, (sort) => (columns.includes(bare(sort)) ? sort : ""));
   follow(() => {
     const sort = sorted();
-    const index = head.findIndex((cell, i) => (cell.dataset.name ?? String(i)) === bare(sort));
+    const index = columns.indexOf(bare(sort));
     head.forEach((cell, i) => {
-      if (i === index) cell.ariaSort = sort.startsWith("-") ? "descending" : "ascending";
-      else cell.removeAttribute("aria-sort");
+      if (i !== index) cell.removeAttribute("aria-sort");
+      else cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
     });
     if (table.dataset.sorted === sort) return;
     table.dataset.sorted = sort;
@@ -51,7 +52,7 @@ function inOrder(rows, index, descending) {
 
 // A number where the text begins with one; null, which stays last, where there is nothing.
 function sortKey(cell) {
-  const text = (cell.dataset.value ?? cell.textContent).trim();
+  const text = (cell.dataset.value ?? cell.dataset.text ?? cell.textContent).trim();
   if (text === "" || text === "–" || text === "-") return null;
   const number = Number.parseFloat(text.replace("−", "-").replace("+", ""));
   return Number.isNaN(number) ? text : number;

@@ -4,6 +4,7 @@
 let choices = new URLSearchParams();
 let place = "";
 const followers = [];
+const known = new Map();
 
 // `show` is called now and whenever the view changes.
 function follow(show) {
@@ -19,16 +20,37 @@ function chosen(name) {
 }
 
 function choose(name, value) {
+  setChoice(name, value);
+  showView();
+  writeAddress();
+}
+
+function setChoice(name, value) {
   if (value) choices.set(name, value);
   else choices.delete(name);
-  writeAddress();
-  showView();
 }
 
 function writeAddress() {
   const words = choices.toString();
   const page = location.href.split("#")[0];
-  history.replaceState(null, "", words || place ? `${page}#${place}${words && "?"}${words}` : page);
+  const address = words || place ? `${page}#${place}${words && "?"}${words}` : page;
+  try {
+    history.replaceState(null, "", address);
+  } catch {
+    // Safari refuses the 101st change in 30 seconds; a later choice writes all of the view.
+  }
+}
+
+// `keep` gives of an address's value for this choice what the page has, or an empty text.
+function accept(name, keep) {
+  known.set(name, keep);
+}
+
+// An address may be older than the page: nobody could undo a choice that has no control.
+function dropUnknown() {
+  for (const name of [...choices.keys()]) {
+    setChoice(name, known.get(name)?.(chosen(name)));
+  }
 }
 
 // A link to a place of the page has no choices; those that are there stay.
@@ -36,8 +58,9 @@ function readAddress() {
   const [target, words] = location.hash.slice(1).split("?");
   place = target;
   if (words !== undefined) choices = new URLSearchParams(words);
-  writeAddress();
+  dropUnknown();
   showView();
+  writeAddress();
   reveal(document.getElementById(decoded(target)), words !== undefined);
 }
 
@@ -61,14 +84,14 @@ function bindControls() {
   for (const control of document.querySelectorAll("[data-choice]")) {
     const name = control.dataset.choice;
     const check = control.type === "checkbox";
+    const values = check ? ["yes"] : [...control.options].map((option) => option.value);
+    accept(name, (value) => (values.includes(value) ? value : ""));
     control.addEventListener("change", () => {
       choose(name, check ? (control.checked ? "yes" : "") : control.value);
     });
     follow(() => {
       if (check) control.checked = chosen(name) !== "";
-      else control.value = chosen(name) || control.options[0].value;
-      // An address may come from another page, with a word that is no option here.
-      if (!check && control.selectedIndex < 0) control.selectedIndex = 0;
+      else control.value = chosen(name) || values[0];
     });
   }
 }
@@ -77,12 +100,13 @@ function bindTheme() {
   const button = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const now = () => chosen("theme") || (system.matches ? "dark" : "light");
+  accept("theme", (value) => (["dark", "light"].includes(value) ? value : ""));
   button.addEventListener("click", () => choose("theme", now() === "dark" ? "light" : "dark"));
   system.addEventListener("change", showView);
   follow(() => {
     if (chosen("theme")) document.documentElement.dataset.theme = chosen("theme");
     else delete document.documentElement.dataset.theme;
     button.textContent = now() === "dark" ? "Light" : "Dark";
-    button.ariaLabel = `${button.textContent} colours`;
+    button.setAttribute("aria-label", `${button.textContent} colours`);
   });
 }
