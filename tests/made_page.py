@@ -59,7 +59,9 @@ def _row(method, category, place, number):
     }
     cells = {name: _cell(name, value, place) for name, value in values.items()}
     if category == "mean":
-        cells["memory"] = BoardCell(NOTHING, None, None, None, False, False, "no mean of memory")
+        cells["memory"] = BoardCell(
+            NOTHING, None, None, None, False, False, *["no mean of memory"] * 2
+        )
     backbone = "lite0" if place % 2 else "resnet"
     anchor = "" if category == "mean" else f"record-{place}-{number}"
     return BoardRow(

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
-from made_page import IMAGE, METHODS, SCRIPT, made_page
+from made_page import IMAGE, METHODS, SCRIPT, board, gallery, made_page
 
 from adbench.reports.page.render import render
 
@@ -19,6 +21,8 @@ QUIET = [
 ]  # fmt: skip
 WIDTHS = (360, 1024, 1920)
 SCHEMES = ("light", "dark")
+PICTURE = "record-0-1%2Ftest%2Fgood%2F001.png"
+"""How an address names the second picture: its record and its name."""
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +44,16 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, address):
+def opened(browser, address, tmp_path):
     """Opens the page; at the end no script has failed, and nothing was asked for from elsewhere."""
     contexts, faults = [], []
 
-    def open_page(fragment="", width=1024, **options):
+    def open_page(fragment="", width=1024, made=None, **options):
+        file = address
+        if made is not None:
+            path = tmp_path / f"{len(contexts)}.html"
+            path.write_text(render(made), encoding="utf-8")
+            file = path.as_uri()
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         context.set_default_timeout(5000)
         contexts.append(context)
@@ -52,12 +61,12 @@ def opened(browser, address):
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked(request.url))
-        page.goto(address + fragment)
+        page.on("request", lambda request: asked(request.url, file))
+        page.goto(file + fragment)
         return page
 
-    def asked(url):
-        if url.partition("#")[0] != address and not url.startswith(("data:", "blob:")):
+    def asked(url, file):
+        if url.partition("#")[0] != file and not url.startswith(("data:", "blob:")):
             faults.append(url)
 
     yield open_page
@@ -74,6 +83,15 @@ def texts(page, selector):
 def settings_in(page, category):
     rows = f"#board tr[data-category={category!r}]:not([hidden]) th[scope=row]"
     return [text.strip() for text in texts(page, rows)]
+
+
+def wait_until(page, condition):
+    """The policy of the page forbids the eval of ``wait_for_function``."""
+    for _ in range(100):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(condition)
 
 
 def fragment_of(page):
@@ -97,7 +115,7 @@ def test_nothing_is_cut_off_and_all_sections_are_there(opened, width, scheme):
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1024, "light")])
 def test_an_automatic_check_finds_nothing_serious(opened, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    for fragment in ("", "#gallery?picture=picture-0-1&verdict=outside&gallery.group=all"):
+    for fragment in ("", f"#gallery?picture={PICTURE}&verdict=outside&gallery.group=all"):
         page = opened(fragment, width=width, color_scheme=scheme)
         page.locator("#records details").first.evaluate("details => details.open = true")
         found = axe.Axe().run(page).response["violations"]
@@ -166,6 +184,62 @@ def test_a_filtered_view_can_be_sent(opened):
     assert len(settings_in(sent, "bottle")) == len(METHODS)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "board.category=nothere",
+        "board.dataset=nothere",
+        "verdict=foo",
+        "board.selected=yes&board.rows=999",
+        "board.selected=yes",
+        "board.hidden=setting,nothere",
+        "board.sort=nothere",
+        "gallery.group=7&gallery.defect=nothere&picture=nothere",
+        "theme=blue&another=1",
+    ],
+)
+def test_what_the_page_has_not_is_dropped_from_an_address(opened, words):
+    fresh, page = opened(), opened(f"#leaderboard?{words}")
+    assert fragment_of(page) == "#leaderboard"
+    for selector in ("#board th", "#verdicts tbody th", "#gallery figcaption"):
+        assert texts(page, selector) == texts(fresh, selector)
+    assert page.locator("#board-count").inner_text() == "16 of 16 rows are shown."
+
+
+def test_what_the_page_has_stays_in_an_address_beside_what_it_has_not(opened):
+    page = opened("#?board.hidden=nothere,ms&board.category=grid&board.method=nothere")
+    assert fragment_of(page) == "#?board.hidden=ms&board.category=grid"
+
+
+def test_a_browser_that_lets_no_more_addresses_be_written_shows_the_view(opened):
+    page = opened()
+    page.evaluate("void (history.replaceState = () => { throw new DOMException() })")
+    page.get_by_role("combobox", name="Category", exact=True).select_option("grid")
+    assert settings_in(page, "bottle") == []
+
+
+def test_names_that_differ_in_case_or_spaces_are_told_apart(opened):
+    names = ["grid", "Grid", "two  words"]
+    page = opened(made=made_page(board=board(categories=names)))
+    choice = page.get_by_role("combobox", name="Category", exact=True)
+    assert len(texts(page, "#board tr.group")) == 4
+    for name in names:
+        choice.select_option(label=name)
+        assert page.locator("#board tbody:visible").count() == 1
+        assert len(settings_in(page, name)) == len(METHODS)
+
+
+def test_a_selection_is_the_same_after_another_record_was_added(opened):
+    page = opened()
+    page.get_by_role("checkbox", name="Select crd, resnet, grid of mvtec").check()
+    more = board(methods=["another", *METHODS])
+    later = opened(fragment_of(page), made=made_page(board=more))
+    picked = later.locator("#board tr.picked")
+    assert picked.count() == 1
+    assert picked.get_attribute("data-method") == "crd"
+    assert picked.get_attribute("data-category") == "grid"
+
+
 def test_rows_that_are_selected_can_be_shown_alone(opened):
     page = opened()
     page.get_by_role("checkbox", name="Select crd, resnet, grid of mvtec").check()
@@ -180,10 +254,10 @@ def test_rows_that_are_selected_can_be_shown_alone(opened):
 def test_links_to_a_place_keep_the_view(opened):
     page = opened("#leaderboard?board.category=grid")
     page.locator("nav").get_by_role("link", name="Records").click()
-    page.wait_for_function("location.hash === '#records?board.category=grid'")
+    wait_until(page, "location.hash === '#records?board.category=grid'")
     assert settings_in(page, "bottle") == []
     page.locator("#board tr[data-category=grid] a").first.click()
-    page.wait_for_function("document.querySelector('details.record[open]') !== null")
+    wait_until(page, "document.querySelector('details.record[open]') !== null")
     assert "adbench run method=crd" in page.locator("details.record[open]").inner_text()
 
 
@@ -216,6 +290,59 @@ def test_csv_holds_what_is_shown_with_intervals(opened):
     assert {row["category"] for row in rows} == {"grid"}
     assert (rows[-1]["image AUROC %"], rows[-1]["image AUROC % low"]) == ("90.2", "88.7")
     assert not any("AUPRO" in title or "memory" in title for title in rows[0])
+
+
+def with_cells(**changes):
+    """The page, where the first setting has other cells on every category."""
+    made = board()
+    rows = [
+        replace(row, cells=row.cells | changes) if row.method == METHODS[0] else row
+        for row in made.rows
+    ]
+    return made_page(board=replace(made, rows=rows))
+
+
+def test_csv_has_the_same_digits_for_a_number_and_its_ends(opened):
+    cell = board().rows[0].cells["image_auroc"]
+    long = replace(cell, text="99.5", value=99.49875000000001, low=95.48758977476591, high=99.9)
+    page = opened("#?board.method=crd&board.category=grid", made=with_cells(image_auroc=long))
+    (row,) = csv.DictReader(io.StringIO(exported(page, "CSV")))
+    title = "image AUROC %"
+    assert (row[title], row[f"{title} low"], row[f"{title} high"]) == (
+        "99.49875",
+        "95.48759",
+        "99.9",
+    )
+
+
+def test_ties_and_intervals_stay_in_markdown_and_latex(opened):
+    page = opened("#?board.category=grid")
+    markdown = exported(page, "Markdown")
+    assert "**96.2** (94.7\N{EN DASH}97.7)" in markdown
+    assert "≈ 94.2 (92.7\N{EN DASH}95.7)" in markdown
+    latex = exported(page, "LaTeX")
+    assert r"\textbf{96.2} (94.7--97.7)" in latex
+    assert r"$\approx$ 94.2 (92.7--95.7)" in latex
+
+
+def test_hostile_texts_of_the_first_cells_stay_text_in_markdown_and_latex(opened):
+    heads = ["[b]ottle", "*a", "a\nb  c ~~x~~ $y$ &lt; ✓"]
+    page = opened(made=made_page(board=board(methods=["crd"], categories=heads)))
+    page.evaluate("document.getElementById('board').dataset.lead = 'category method'")
+    markdown = exported(page, "Markdown")
+    assert len(markdown.splitlines()) == 2 + 4
+    assert r"| a b c \~\~x\~\~ \$y\$ \&lt; ✓ |" in markdown
+    latex = exported(page, "LaTeX")
+    assert "amssymb" in latex.splitlines()[0]
+    assert {"{[}b]ottle", "{*}a"} <= {line.split(" & ")[0] for line in latex.splitlines()}
+    assert r"\textasciitilde{}x" in latex
+
+
+def test_a_file_is_still_there_when_a_slow_browser_saves_it(opened):
+    page = opened()
+    page.evaluate("void (URL.revokeObjectURL = () => { document.body.dataset.gone = 'yes' })")
+    exported(page, "CSV")
+    assert page.evaluate("document.body.dataset.gone") is None
 
 
 def test_csv_is_no_formula_and_markdown_and_latex_are_escaped(opened):
@@ -252,7 +379,114 @@ def test_the_gallery_is_filtered_and_opened_and_browsed(opened):
     assert "Picture 3 of 3" in viewer.inner_text()
     page.keyboard.press("Escape")
     assert viewer.is_hidden()
-    assert page.evaluate("document.activeElement.closest('figure').id") == "picture-1-1"
+    assert (
+        page.evaluate("document.activeElement.closest('figure').dataset.name")
+        == "test/bent/005.png"
+    )
+
+
+@pytest.mark.parametrize("words", ["", "&gallery.defect=bent", "&gallery.group=record-3-3"])
+def test_the_picture_of_an_address_is_shown_whatever_is_filtered(opened, words):
+    page = opened(f"#gallery?picture={PICTURE}{words}")
+    viewer = page.locator("#viewer")
+    assert "Picture 2 of 4" in viewer.inner_text()
+    viewer.get_by_role("button", name="Previous").click()
+    assert "Picture 1 of 4" in viewer.inner_text()
+    page.keyboard.press("Escape")
+    focus = "document.activeElement.closest('figure')?.dataset.name"
+    assert page.evaluate(focus) == "test/crack/000.png"
+
+
+def test_the_picture_of_an_address_is_the_same_after_another_was_added(opened):
+    groups = gallery()
+    page = opened(f"#gallery?picture={PICTURE}", made=made_page(gallery=groups[::-1]))
+    assert "test/good/001.png" in page.locator("#viewer figcaption").inner_text()
+
+
+def test_a_picture_is_larger_than_a_narrow_screen_and_scrolls(opened):
+    page = opened(f"#gallery?picture={PICTURE}", width=360)
+    assert page.locator("#viewer-image").bounding_box()["width"] >= 720
+    box, frame = page.locator("#viewer").bounding_box(), page.locator("#viewer .frame")
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360
+    frame.focus()
+    page.keyboard.press("ArrowRight")
+    wait_until(page, "document.querySelector('#viewer .frame').scrollLeft > 0")
+    assert "Picture 2 of 4" in page.locator("#viewer").inner_text()
+
+
+def test_the_keyboard_passes_a_long_table_at_once(opened):
+    page = opened(made=made_page(board=board(categories=[f"c{i}" for i in range(6)])))
+    skip = page.get_by_role("link", name="Skip the table")
+    assert skip.count() == 1  # the other tables are short
+    assert skip.evaluate("e => getComputedStyle(e).clipPath") != "none"
+    skip.focus()
+    assert skip.evaluate("e => getComputedStyle(e).clipPath") == "none"
+    assert skip.evaluate("e => e.getBoundingClientRect().top") > 0
+    page.keyboard.press("Enter")
+    wait_until(page, "location.hash === '#board-end'")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('table, .scroll')?.id") != "board"
+    assert page.evaluate(
+        "!!(document.getElementById('board').compareDocumentPosition(document.activeElement) & 4)"
+    )
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_reasons_stand_below_the_table_once_each(opened, media):
+    none, number = board().rows[0].cells["memory"], board().rows[0].cells["ms"]
+    made = with_cells(
+        memory=replace(none, reason="not known", note="not known"),
+        ms=replace(number, reason="mean of bottle, grid; slow; very", note="slow; very"),
+        aupro=replace(number, reason="mean of bottle, grid"),
+    )
+    page = opened(made=made)
+    page.emulate_media(media=media)
+    notes = texts(page, "#board-notes li")
+    assert sorted(notes) == ["no mean of memory", "not known", "slow; very"]
+    row = page.locator("#board tr[data-method=crd][data-category=grid]")
+    signs = [int(re.search(r"\d+$", text).group()) for text in row.locator("sup").all_inner_texts()]
+    assert [notes[sign - 1] for sign in signs] == ["slow; very", "not known"]
+
+
+def test_a_note_does_not_bring_what_is_missing_to_the_front(opened):
+    none = replace(board().rows[0].cells["memory"], reason="not known", note="not known")
+    for sort in ("memory", "-memory"):
+        page = opened(f"#?board.sort={sort}", made=with_cells(memory=none))
+        assert settings_in(page, "grid")[-1].startswith(METHODS[0])
+
+
+def test_a_name_turns_no_text_beside_it_round(opened):
+    turned = "\u202edear"
+    groups = [replace(group, dataset=turned) for group in gallery()]
+    made = replace(board(), datasets=[turned])
+    made = replace(made, rows=[replace(row, dataset=turned) for row in made.rows])
+    page = opened("#verdicts", made=made_page(board=made, gallery=groups))
+    for title in page.locator("#board tr.group span").all():
+        dataset, category = title.locator("bdi").all()
+        assert dataset.bounding_box()["x"] < category.bounding_box()["x"]
+    option = page.locator("#gallery option").first.text_content()
+    assert re.match("\u2068.?dear\u2069 · \u2068bottle\u2069 · ", option)
+
+
+def test_every_name_ends_the_element_that_its_direction_is_kept_in(opened):
+    page = opened("#gallery?gallery.group=all")
+    page.locator("#gallery figure:visible button").nth(2).click()
+    kept = page.evaluate(
+        """name => {
+            const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), kept = [];
+            while (texts.nextNode()) {
+                const text = texts.currentNode, element = text.parentElement;
+                if (!text.data.includes(name) || element.closest("script, option, svg")) continue;
+                const isolated = getComputedStyle(element).unicodeBidi.includes("isolate");
+                kept.push(isolated && !text.nextSibling ? "" : element.outerHTML);
+            }
+            return kept;
+        }""",
+        IMAGE,
+    )
+    assert len(kept) > 20
+    assert set(kept) == {""}
 
 
 def test_the_keyboard_alone_does_it(opened):
@@ -291,6 +525,15 @@ def test_without_scripts_all_tables_are_read_and_no_dead_control_is_seen(opened)
     assert not any(control.is_visible() for control in controls.all())
 
 
+def test_controls_wait_for_the_script_to_run(opened):
+    page = opened()
+    assert page.locator("#theme").is_visible()
+    page.evaluate("document.documentElement.classList.remove('scripted')")
+    controls = page.locator(".needs-script, .needs-script *, .exports button")
+    assert controls.count() > 20
+    assert not any(control.is_visible() for control in controls.all())
+
+
 def test_the_other_colours_by_a_button(opened):
     page = opened(color_scheme="light")
     before = page.evaluate("getComputedStyle(document.body).color")
@@ -299,14 +542,16 @@ def test_the_other_colours_by_a_button(opened):
     assert "theme=dark" in fragment_of(page)
 
 
-def test_on_paper_there_are_no_controls_and_no_dark(opened):
-    page = opened(color_scheme="dark")
+@pytest.mark.parametrize("fragment", ["", "#?theme=dark"])
+def test_on_paper_there_are_no_controls_and_no_dark(opened, fragment):
+    page = opened(fragment, color_scheme="dark")
     page.emulate_media(media="print")
     controls = page.locator(".tools button, select, #theme")
     assert not any(control.is_visible() for control in controls.all())
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == (
         "rgb(255, 255, 255)"
     )
+    assert page.evaluate("getComputedStyle(document.documentElement).color") == "rgb(27, 29, 32)"
     assert page.locator("#board").evaluate("e => e.parentElement.scrollHeight") == (
         page.locator("#board").evaluate("e => e.parentElement.clientHeight")
     )

@@ -34,6 +34,9 @@ COLUMNS = [
     ),
     Column("state_mb", "memory", "MB", 1, False, "what the detector learned, as a file holds it"),
 ]
+OVER = "mean over categories"
+"""The mean, where a category is called ``mean``."""
+BUSY = "the machine was busy while this was measured; the record says how much"
 _SCALES = {"inference_time_s": 1000.0}
 """From the unit of a measure to that of the column."""
 
@@ -110,7 +113,7 @@ def _lines(subject: Subject, means: dict[str, tuple[str, ...]]) -> list[_Line]:
     over = means[subject.dataset]
     scopes: list[tuple[str, tuple[str, ...]]] = [(c, (c,)) for c in subject.found]
     if len(over) > 1 and set(over) <= set(subject.found):
-        scopes.insert(0, (MEAN, over))
+        scopes.insert(0, (MEAN if MEAN not in over else OVER, over))
     return [
         _Line(
             subject,
@@ -154,25 +157,25 @@ def _rate(line: _Line, name: str) -> float | None:
 def _cell(line: _Line, column: Column, rank: Rank) -> BoardCell:
     cell, scale = line.cells[column.name], _SCALES.get(column.name, 1.0)
     if cell.measured is None or (line.is_mean and cell.members != line.members):
-        return BoardCell(NOTHING, None, None, None, False, False, _why(line, cell))
+        lacking = _why(line, cell)
+        return BoardCell(NOTHING, None, None, None, False, False, lacking, lacking)
     value = scale * cell.measured.mean
     low, high = cell.interval if cell.interval is not None else (None, None)
-    reasons = [rank.reason]
+    why = BUSY if column.name == "inference_time_s" and _is_busy(line) else ""
+    reasons = [rank.reason, why]
+    note = "; ".join(filter(None, reasons))
     if line.is_mean:
         reasons.insert(0, f"mean of {', '.join(line.members)}")
     if cell.measured.n > 1:
         reasons.insert(0, f"mean of {cell.measured.n} seeds")
-    why = _busy(line) if column.name == "inference_time_s" else None
     text = f"{value:.{column.digits}f}"
-    reason = "; ".join(filter(None, [*reasons, why]))
-    return BoardCell(text, value, low, high, rank.best, rank.within, reason, why is not None)
+    reason = "; ".join(filter(None, reasons))
+    return BoardCell(text, value, low, high, rank.best, rank.within, reason, note, bool(why))
 
 
-def _busy(line: _Line) -> str | None:
-    """Why a time is too long; None where nothing shows it."""
-    records = [r for category in line.members for r in line.subject.found[category]]
-    why = next(filter(None, map(disturbed, records)), None)
-    return why and f"the machine was busy while this was measured: {why}"
+def _is_busy(line: _Line) -> bool:
+    """Whether other work made a time of these records longer."""
+    return any(disturbed(r) for c in line.members for r in line.subject.found[c])
 
 
 def _why(line: _Line, cell: Cell) -> str:

@@ -92,6 +92,8 @@ class BoardCell:
     """Whether the difference from the best is inside the noise; False for the best itself."""
     reason: str
     """Why there is no number, or what it must be read with."""
+    note: str = ""
+    """What of ``reason`` is more than of how many numbers it is the mean; it stands below."""
     busy: bool = False
     """Whether it is a time that other work on the machine made longer."""
 
@@ -132,6 +134,12 @@ class Board:
     backbones: list[str]
     choices: tuple[list[str], list[list[str]]] = field(default_factory=lambda: ([], []))
     """Head and lines of a table: which setting to take for each category."""
+
+    @property
+    def groups(self) -> list[tuple[str, str, bool]]:
+        """Dataset, category, and whether it is the mean, which comes first in its dataset."""
+        found = {(row.dataset, row.category, row.is_mean) for row in self.rows}
+        return sorted(found, key=lambda group: (group[0], not group[2], group[1]))
 
     @property
     def busy(self) -> bool:

@@ -9,6 +9,7 @@ from adbench.reports.page.subjects import Subject, dataset_of
 from adbench.reports.remarks import grouped
 from adbench.reports.repeats import seed
 from adbench.reports.swept import settings_of
+from adbench.results.disturbed import disturbed
 from adbench.results.notes import RANDOM, random_weights
 from adbench.results.records import Record
 
@@ -116,6 +117,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("variables", _pairs(environment.get("variables", {}))),
         ("commit", environment.get("commit")),
         ("total for one image", _total(record)),
+        ("the time is too long", disturbed(record)),
         ("date", record.date),
         *(("note", note) for note in record.notes),
         *(

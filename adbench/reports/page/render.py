@@ -12,6 +12,10 @@ from markupsafe import Markup
 
 from adbench.reports.page.model import SYMBOLS, Page
 
+TURNING = str.maketrans(
+    dict.fromkeys("\u202a\u202b\u202d\u202e\u2066\u2067", "\N{REPLACEMENT CHARACTER}")
+)
+"""Characters of a name from disk that would turn the rest of a sentence round."""
 TEMPLATE = Path(__file__).parent / "template"
 SCRIPTS = ("view.js", "tables.js", "board.js", "export.js", "pictures.js", "start.js")
 """Parts of the page's one script, in this order; later parts call earlier ones."""
@@ -27,6 +31,7 @@ def render(page: Page) -> str:
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: value.translate(TURNING) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

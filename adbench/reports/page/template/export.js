@@ -49,7 +49,10 @@ function linesOf(table) {
   const rows = [...table.querySelectorAll("tbody tr:not(.group):not([hidden])")];
   return [
     head,
-    ...rows.map((row) => [...lead.map((name) => ({ text: plain(row.dataset[name]) })), ...shown(row)]),
+    ...rows.map((row) => [
+      ...lead.map((name) => ({ text: plain(row.dataset[name]) })),
+      ...shown(row),
+    ]),
   ];
 }
 
@@ -105,13 +108,15 @@ function markdownText(text) {
   return text.replace(/[\\`*_<>|[\]~$&]/g, "\\$&");
 }
 
+const TIED = "% bold: the best; \\approx: not told from it by these images; behind: 95% interval";
+
 function asLatex([head, ...rows]) {
   const read = (cell) => asRead(cell, latexText, (text) => `\\textbf{${text}}`);
-  // Behind \\\\ a row that begins with [ or * would be read as an argument.
+  // Behind \\ a row that begins with [ or * would be read as an argument.
   const line = (row) => `${row.map(read).join(" & ").replace(/^[[*]/, "{$&}")} \\\\`;
   return [
     "% needs \\usepackage{booktabs,amssymb}",
-    ...(rows.flat().some((cell) => cell.tied) ? ["% " + TIED] : []),
+    ...(rows.flat().some((cell) => cell.tied) ? [TIED] : []),
     `\\begin{tabular}{${"l".repeat(head.length)}}`,
     "\\toprule",
     line(head),

@@ -103,5 +103,8 @@ function showPicture(dialog, figure, shown) {
   caption.replaceChildren(of, ...figure.querySelector("figcaption").cloneNode(true).childNodes);
   document.getElementById("viewer-place").textContent =
     `Picture ${shown.indexOf(figure) + 1} of ${shown.length}`;
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    dialog.showModal();
+    document.getElementById("next").focus(); // not the picture, where the arrows scroll
+  }
 }
