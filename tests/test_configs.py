@@ -185,7 +185,7 @@ def test_a_broken_file_of_the_user_is_named(tmp_path):
     [
         (b"a: 1\na: 2\n", r"mine\.yaml, line 2, column 1: found duplicate key a"),
         (b"a: b: c\n", r"mine\.yaml, line 1, column 5: mapping values are not allowed"),
-        (b"# f\xfcr\na: 1\n", r"mine\.yaml: not a text in UTF-8"),
+        (b"# f\xfcr\na: 1\n", r"mine\.yaml: is not a text in UTF-8"),
         (b"defaults:\n  - padin\n", r"^method/mine\.yaml: no method 'padin'; did you mean padim"),
         (b"- a\n", "method: a mapping of settings is needed|method: must hold"),
         (b"", "method: must hold _target_ and settings|_target_: missing"),

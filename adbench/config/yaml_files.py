@@ -107,7 +107,7 @@ def unreadable(folders: Iterable[Path], error: Exception) -> str:
         try:
             file.read_text("utf-8")
         except UnicodeDecodeError:
-            return f"{file}: not a text in UTF-8"
+            return f"{file}: is not a text in UTF-8"
         except OSError as of_file:
             return f"{file}: cannot be read: {of_file.strerror}"
     return str(error)

@@ -200,6 +200,8 @@ class FeatureDetector:
         try:
             yield
         except torch.OutOfMemoryError as error:
+            if self.device == "cpu":  # a fault of a library, which says more than a setting would
+                raise
             smaller = next((f", or {words}" for words, _ in self.less_memory()), "")
             raise AdbenchError(
                 f"{self.title}: {self.device} ran out of memory; set device=cpu{smaller}"
