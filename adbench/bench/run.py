@@ -21,7 +21,7 @@ from adbench.results import records
 from adbench.results.disturbed import disturbed
 from adbench.results.records import Record
 from adbench.system.parallel import libraries_known
-from adbench.system.progress import aside, at, doing, finished, progress
+from adbench.system.progress import aside, at, doing, finished, happened, progress
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ def _run_category(
     """Bring the jobs at ``places`` up to date on one category."""
     numbers = session.numbers
     titles = {p: f"{name}{f', job {numbers[p]}' if numbers else ''}" for p in places}
+    jobs = {p: [numbers[p]] if numbers else [] for p in places}
 
     told: set[int] = set()
 
@@ -104,13 +105,16 @@ def _run_category(
     def fail(place: int, error: Exception) -> None:
         count(place)
         outcomes[place].failures[name] = _message(error, session.plans[place].results)
+        message = outcomes[place].failures[name]
+        happened("failure", name, jobs=jobs[place], message=message)
         if isinstance(error, ImpossibleError):
             outcomes[place].impossible.add(name)
-        warn(f"{titles[place]}: {outcomes[place].failures[name]}")
+        warn(f"{titles[place]}: {message}")
 
     def done(place: int, record: Record) -> None:
         count(place)
         outcomes[place].records.append(record)
+        happened("record", name, jobs=jobs[place], record=record.name, measured=True)
         (lacked,) = (work.lacks for work in works if work.place == place)
         had = "metrics" not in lacked
         what = "has a record, completed with what it lacked" if had else _in_words(record)
@@ -145,15 +149,14 @@ def _run_category(
         elif work.known:
             count(place)
             outcomes[place].records.append(work.known)
+            happened("record", name, jobs=jobs[place], record=work.known.name, measured=False)
             say(f"{titles[place]}: has a record, skipped (existing=redo measures it again)")
         else:
             count(place)
             outcomes[place].absent.append(name)
             say(f"{titles[place]}: has no record to which time could be added")
     for family in families([work.plan.detector for work in works]):
-        if numbers:
-            jobs = [str(numbers[works[i].place]) for i in family]
-            at(f"{name}, job {jobs[0]}" if len(jobs) == 1 else f"{name}, {len(jobs)} jobs")
+        at(name, [number for i in family for number in jobs[works[i].place]])
         evaluate([works[i] for i in family], category, session, done, fail)
 
 

@@ -7,6 +7,7 @@ exit status among it, is then made by the process of the sweep, as if it had don
 
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.results.records import load, require_writable
 from adbench.system import machine
+from adbench.system.events import Events, events_on
 from adbench.system.files import write_whole
 
 AGAIN = "the same command goes on from there"
@@ -48,6 +50,8 @@ class _Work:
     """How many this process may use; None: the launcher says so by variables or limits."""
     directory: str
     """Where the command was typed, from which relative paths start."""
+    events: bool
+    """Whether standard error is one of JSON lines."""
 
 
 @dataclass
@@ -67,7 +71,8 @@ class BundleTask:
         here = HydraConfig.get()
         work = _Work(**json.loads(_asked(self.folder, here.job.num).read_text(encoding="utf-8")))
         launcher = str(here.launcher.get("_target_", ""))
-        outcomes = self._done(work, refused_by(launcher), fresh="submitit" in launcher)
+        with events_on(sys.stderr, work.events and not isinstance(sys.stderr, Events)):
+            outcomes = self._done(work, refused_by(launcher), fresh="submitit" in launcher)
         write_whole(_answered(self.folder, here.job.num), json.dumps(outcomes, indent=1))
 
     def _done(self, work: _Work, refused: str | None, fresh: bool) -> dict[str, Any]:
@@ -136,6 +141,7 @@ def measured(
             reads=bundle.reads,
             threads=seats.threads,
             directory=str(Path.cwd()),
+            events=isinstance(sys.stderr, Events),
         )
         write_whole(_asked(folder, number), json.dumps(asdict(work), indent=1))
     say(f"{_counted(len(plans), 'job')} in {_counted(len(found), 'bundle')} side by side")

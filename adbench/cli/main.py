@@ -15,13 +15,17 @@ from adbench.cli.process import (
     Ended,
     ended_by_signals,
     give_up_streams,
+    log_handler,
     prepare_streams,
+    refuse_progress,
     refuse_replaced,
     refuse_unreadable,
+    take_progress,
 )
-from adbench.cli.screen import PrintableFormatter, complain, say_aside
+from adbench.cli.screen import complain, say_aside
 from adbench.cli.words import EXIT_STATUSES, Parser
 from adbench.errors import AdbenchError
+from adbench.system.events import events_on
 
 if TYPE_CHECKING:
     from adbench.config.compose import Configs
@@ -51,6 +55,8 @@ COMMANDS = {
     "report [results=DIR] [out=report.html] [pictures=N] [picture_size=PX] [limit=MB]",
     "data": "look at a dataset, or unpack its archive: data check [dataset=... dataset.root=...], "
     "data prepare NAME ARCHIVE [out=DIR] [sha256=HEX]",
+    "track": "log the records to MLflow or Weights & Biases, each once: "
+    "track mlflow|wandb [results=DIR] [store=URI] [project=NAME] [pictures=true]",
     "migrate": "carry the records of an earlier version over: migrate [results=DIR]",
     "cache": "where features and other results that can be made again are kept, and how large "
     "they are: cache [--clear]",
@@ -73,12 +79,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     It exits with 0, with 1 where a category failed, with 2 where the words or settings are wrong.
     """
     prepare_streams()
-    warnings_to = logging.StreamHandler()
-    warnings_to.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[warnings_to])
-    words = list(sys.argv[1:] if argv is None else argv)
+    words, wanted = take_progress(list(sys.argv[1:] if argv is None else argv))
     try:
-        sys.exit(_status(words))
+        with events_on(sys.stderr, wanted) as events:
+            logging.basicConfig(level=logging.WARNING, handlers=[log_handler(events)])
+            status = _status(words)
+            if events:
+                events.event("exit", status=status)
+        sys.exit(status)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         give_up_streams()
         sys.exit(128 + _PIPE)
@@ -94,6 +102,8 @@ def _status(words: list[str]) -> int:
             return status
     except AdbenchError as error:
         return complain(error)
+    except SystemExit as ended:
+        return int(ended.code or 0)
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
@@ -119,6 +129,7 @@ def _dispatch(words: list[str]) -> int:
     if words[0] in ("--version", "-V"):
         print(_version())
         return 0
+    refuse_progress(words)
     if words[0] in _OWN_WORDS:  # they read the rest themselves, --help included
         given = argparse.Namespace(command=words[0], words=words[1:])
     elif words and words[0] in ("-sc", "--shell-completion"):
@@ -196,6 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     of["table"].add_argument("table")
     of["compare"].add_argument("words", nargs="+", metavar="SETTING")
     of["plot"].add_argument("words", nargs="*", metavar="SETTING")
+    of["track"].add_argument("tool", metavar="mlflow|wandb")
+    of["track"].add_argument("words", nargs="*", metavar="key=value")
     of["report"].add_argument("words", nargs="*", metavar="key=value")
     plan = of["plan"]
     plan.add_argument("words", nargs="*", metavar="TABLE|key=value")

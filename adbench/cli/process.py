@@ -4,6 +4,7 @@ Streams bear every text, signals end it in one line, and no part of the package 
 """
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -11,10 +12,15 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 
 import adbench
+from adbench.cli.screen import PrintableFormatter
 from adbench.errors import AdbenchError
+from adbench.system.events import EventHandler, Events
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 _SIGNALS = ("SIGTERM", "SIGHUP")
+_EVENTS = "progress=json"
+_TELLING = ("run", "reproduce", "fit", "score", "export")
+"""Commands that tell what they do while they work, to machines where this word is typed."""
 
 
 class Ended(KeyboardInterrupt):
@@ -49,6 +55,31 @@ def give_up_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
+
+
+def take_progress(words: list[str]) -> tuple[list[str], bool]:
+    """The words without ``progress=json``, and whether it was among them.
+
+    Commands that tell no progress refuse it as a word that they do not know.
+    """
+    wanted = _EVENTS in words and words[0] in _TELLING
+    return ([word for word in words if word != _EVENTS] if wanted else words), wanted
+
+
+def refuse_progress(words: list[str]) -> None:
+    """Refuse another kind of progress than the one that ``take_progress`` takes."""
+    wrong = [word for word in words if word.startswith("progress=")]
+    if wrong and words[0] in _TELLING:
+        raise AdbenchError(f"{wrong[0]}: is {_EVENTS}, or leave it out")
+
+
+def log_handler(events: Events | None) -> logging.Handler:
+    """What takes warnings to standard error."""
+    if events is not None:
+        return EventHandler(events)
+    warnings_to = logging.StreamHandler()
+    warnings_to.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    return warnings_to
 
 
 @contextlib.contextmanager

@@ -44,13 +44,16 @@ def command(given: Namespace, configs: Configs) -> int:
 
     from adbench.cli.job import Task
     from adbench.cli.launcher import register
+    from adbench.tracking.callback import failures
 
     register()
     task = Task(configs, skip=own.skip, only_time=own.only_time, split=own.split)
-    with lines_on_stderr(own.json):
+    with lines_on_stderr(own.json), failures() as untracked:
         jobs = _jobs(task, overrides, flags, names)
         written = _page(task, jobs, own)
-    return max(_told(jobs, own), 0 if written else 1)
+    for line in untracked:
+        say_aside(line)
+    return max(_told(jobs, own), 0 if written and not untracked else 1)
 
 
 def _jobs(

@@ -143,7 +143,7 @@ def _files(words: Words, dataset: "Dataset") -> "dict[str, Files]":
 
 def _measured(job: _Job) -> "tuple[list[Record], bool]":
     """The records of the categories, and whether one of them failed."""
-    from adbench.system.progress import aside, at, doing, finished, kind_for, progress
+    from adbench.system.progress import aside, at, doing, finished, happened, kind_for, progress
 
     found, failed = [], False
     with progress(kind_for(sys.stderr), len(job.files)):
@@ -154,10 +154,12 @@ def _measured(job: _Job) -> "tuple[list[Record], bool]":
                     record, lines = _one(job, name)
             except AdbenchError as error:
                 failed = True
+                happened("failure", name, message=str(error))
                 with aside():
                     say_aside(f"{name}: {error}")
             else:
                 found.append(record)
+                happened("record", name, record=record.name, measured=True)
                 with aside():
                     for line in lines:
                         say_aside(f"{name}: {line}")

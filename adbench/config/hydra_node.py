@@ -30,6 +30,8 @@ _EXTRAS = {
     "hydra_plugins.hydra_ray_launcher": "ray",
 }
 """Packages of launchers that have a preset, and the extras that bring them."""
+_TRACK = "adbench.tracking.callback.Track"
+"""The callback that logs records; its tool is a package, and an extra of the same name."""
 _LOGGERS = ("hydra.job_logging", "hydra.hydra_logging")
 _LOGGING = (
     "logging.StreamHandler",
@@ -98,7 +100,7 @@ def _refuse_target(key: str, target: str) -> None:
 
 
 def _refuse_missing(config: DictConfig) -> None:
-    """Refuse a launcher that has a preset and is not installed."""
+    """Refuse a launcher or a tracker that has a preset and is not installed."""
     target = str(OmegaConf.select(config, "hydra.launcher._target_"))
     for package, extra in _EXTRAS.items():
         if target.startswith(f"{package}.") and not _installed(package):
@@ -106,6 +108,11 @@ def _refuse_missing(config: DictConfig) -> None:
                 f"{package.rpartition('.')[2]}: not installed; "
                 f"run pip install 'adbench-vision[{extra}]'"
             )
+    callbacks = OmegaConf.select(config, "hydra.callbacks") or {}
+    for callback in callbacks.values():
+        tool = str(callback.get("tool"))
+        if callback.get("_target_") == _TRACK and not _installed(tool):
+            raise AdbenchError(f"{tool}: not installed; run pip install 'adbench-vision[{tool}]'")
 
 
 def _installed(package: str) -> bool:

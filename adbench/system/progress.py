@@ -2,114 +2,47 @@
 
 In a terminal it shows bars: one for the whole run, which names category, job and stage, and one for
 a long stage. Elsewhere, such as in a log file or a batch job, it writes a line when a stage starts,
-but not more than one in ``INTERVAL`` seconds. A standard error that is closed costs the lines, not
-the run.
+but not more than one in ``INTERVAL`` seconds. Where standard error is one of JSON lines
+(``adbench.system.events``), it tells events instead. A standard error that is closed costs the
+lines, not the run.
 """
 
+import io
 import itertools
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import IO, Literal, NoReturn
+from typing import IO, Any, Literal, NoReturn
 
 from tqdm import tqdm
 
-from adbench.system.printable import printable
+from adbench.system.events import Events
+from adbench.system.shown import INTERVAL, Kind, Shown, duration
 
-Kind = Literal["bars", "lines", "nothing"]
+__all__ = [
+    "Kind",
+    "aside",
+    "at",
+    "bar",
+    "doing",
+    "finished",
+    "happened",
+    "kind_for",
+    "progress",
+    "steps",
+]
 
-INTERVAL = 10.0
-"""Seconds between two lines."""
-REMINDER = 60.0
-"""Seconds after which a stage that still goes on is told again."""
-
-
-class _Progress:
-    """Where a run is.
-
-    Args:
-        kind: How it is shown.
-        total: How many records the run is to bring up to date.
-        interval: Seconds between two lines.
-    """
-
-    def __init__(self, kind: Kind, total: int, interval: float) -> None:
-        self.kind, self.total, self.done = kind, total, 0
-        self.place, self.stage, self.detail = "", "", ""
-        self._interval, self._start = interval, time.monotonic()
-        self._told: tuple[str, str] = ("", "")
-        self._last = -interval - REMINDER
-        self._lock, self._ended = threading.Lock(), threading.Event()
-        self._bar: tqdm[NoReturn] | None = None
-        self._ticker: threading.Thread | None = None
-        if kind == "bars" and total:
-            self._bar = tqdm(total=total, unit="record", leave=False)
-        if kind == "lines":
-            self._ticker = threading.Thread(target=self._tick, daemon=True)
-            self._ticker.start()
-
-    def show(self) -> None:
-        """Show where the run is now."""
-        if self._bar is not None:
-            self._bar.set_description(self.title(self.stage))
-        elif self.kind == "lines":
-            self._tell()
-
-    def title(self, stage: str) -> str:
-        """The place with a stage."""
-        return ": ".join(filter(None, (self.place, stage)))
-
-    def finish(self, count: int) -> None:
-        """Count records that are up to date."""
-        self.done += count
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def end(self) -> None:
-        """Take bars away and stop the reminders."""
-        self._ended.set()
-        if self._bar is not None:
-            self._bar.close()
-        if self._ticker is not None:
-            self._ticker.join()
-
-    def _tick(self) -> None:
-        while not self._ended.wait(1):
-            self._tell()
-
-    def _tell(self) -> None:
-        """Write a line if one is due."""
-        with self._lock:
-            now, here = time.monotonic(), (self.place, self.stage)
-            since = now - self._last
-            due = self._interval if here != self._told else max(REMINDER, self._interval)
-            if not self.stage or since < due:
-                return
-            self._last, self._told = now, here
-            stage = f"{self.title(self.stage)}{self.detail}"
-            _write(f"adbench: {stage}{self._left(now - self._start)}")
-
-    def _left(self, passed: float) -> str:
-        """How far the run is, and how long the rest takes if it goes on like this."""
-        if self.total < 2:
-            return f" (after {_duration(passed)})" if passed >= 1 else ""
-        words = f"{self.done} of {self.total} records after {_duration(passed)}"
-        if not self.done:
-            return f" ({words})"
-        left = passed / self.done * (self.total - self.done)
-        return f" ({words}, about {_duration(left)} left)"
-
-
-_current: ContextVar[_Progress | None] = ContextVar("progress", default=None)
+_current: ContextVar[Shown | None] = ContextVar("progress", default=None)
 
 
 def kind_for(stream: IO[str] | None) -> Kind:
     """How to show progress on a standard error: bars where it is a terminal."""
     if stream is None or stream.closed:
         return "nothing"
+    if isinstance(stream, Events):
+        return "events"
     return "bars" if stream.isatty() else "lines"
 
 
@@ -122,7 +55,7 @@ def progress(kind: Kind, total: int = 0, interval: float = INTERVAL) -> Iterator
         total: How many records are to be brought up to date.
         interval: Seconds between two lines.
     """
-    shown = _Progress(kind, total, interval)
+    shown = Shown(kind, total, interval)
     token = _current.set(shown)
     try:
         yield
@@ -131,10 +64,15 @@ def progress(kind: Kind, total: int = 0, interval: float = INTERVAL) -> Iterator
         shown.end()
 
 
-def at(place: str) -> None:
-    """Say at which category and job the run is, such as ``bottle, job 3``."""
-    if (shown := _current.get()) is not None:
-        shown.place = place
+def at(category: str, jobs: Sequence[int] = ()) -> None:
+    """Say at which category the run is, and for which jobs of a sweep."""
+    if (shown := _current.get()) is None:
+        return
+    words = [f"job {jobs[0]}" if len(jobs) == 1 else f"{len(jobs)} jobs"] if jobs else []
+    new, shown.category, shown.jobs = category != shown.category, category, list(jobs)
+    shown.place = ", ".join([category, *words])
+    if new:
+        shown.tell("category")
 
 
 @contextmanager
@@ -145,11 +83,12 @@ def doing(stage: str) -> Iterator[None]:
         yield
         return
     before, shown.stage = shown.stage, stage
+    steps, shown.steps = shown.steps, None
     shown.show()
     try:
         yield
     finally:
-        shown.stage = before
+        shown.stage, shown.steps = before, steps
         shown.show()
 
 
@@ -159,12 +98,28 @@ def finished(count: int = 1) -> None:
         shown.finish(count)
 
 
+def happened(event: Literal["record", "failure"], category: str, **about: Any) -> None:
+    """Tell machines what became of a category; a person is told in other words.
+
+    Args:
+        event: Its name.
+        category: The category.
+        about: What else the event holds, such as the jobs of a sweep and a message.
+    """
+    if (shown := _current.get()) is not None:
+        shown.tell(event, category=category, **about)
+
+
 def bar(total: int, what: str, unit: str) -> "tqdm[NoReturn]":
     """A progress bar of ``total`` steps: a context manager that ``update`` moves."""
     shown = _current.get()
-    title = shown.title(what) if shown is not None else what
-    hidden = shown is None or shown.kind != "bars"
-    return tqdm(total=total, desc=title, unit=unit, leave=False, disable=hidden)
+    if shown is None or shown.kind not in ("bars", "events"):
+        return tqdm(total=total, disable=True)
+    if shown.kind == "bars":
+        return tqdm(total=total, desc=shown.title(what), unit=unit, leave=False)
+    counted: tqdm[NoReturn] = tqdm(total=total, file=io.StringIO(), mininterval=1e9)
+    shown.steps = lambda: (int(counted.n), total)
+    return counted
 
 
 @contextmanager
@@ -187,7 +142,7 @@ def steps(total: int, what: str, unit: str) -> Iterator[Callable[[], None]]:
             moved.update()
             if shown is not None:
                 left = (time.monotonic() - start) / number * (total - number)
-                shown.detail = f", {unit} {number} of {total}, about {_duration(left)} left"
+                shown.detail = f", {unit} {number} of {total}, about {duration(left)} left"
 
         try:
             yield tell
@@ -202,20 +157,3 @@ def aside() -> AbstractContextManager[None]:
     if shown is None or shown.kind != "bars":
         return nullcontext()
     return tqdm.external_write_mode(file=sys.stdout)
-
-
-def _write(line: str) -> None:
-    """Write a line to standard error where that is possible."""
-    if sys.stderr is None:
-        return
-    with suppress(OSError, ValueError):  # closed, or the reader of a pipe has gone
-        print(printable(line), file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    """Seconds in words, to the precision that a reader needs."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,1 @@
+"""Records where people keep their experiments: MLflow and Weights & Biases."""
