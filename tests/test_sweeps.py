@@ -126,7 +126,7 @@ def test_a_job_whose_settings_contradict_each_other_fails_alone(tmp_path, words)
     words += ["method.reweight=paper", "method.b=1,2", "method.include_self=true,false"]
     done = adbench(tmp_path, "run", "-m", *words, check=False)
     assert done.returncode == 1
-    assert "job 0: " in done.stdout
+    assert "job 0: " in done.stderr
     assert "every score 0" in done.stderr
     found = [(r["method.b"], r["method.include_self"]) for r in swept(tmp_path)]
     assert found == [("1", "False"), ("2", "True"), ("2", "False")]
