@@ -2,18 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from adbench.backbones.backbone import Backbone
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size, image_size
 from adbench.data.samples import Images
+from adbench.detectors.direct import Unshared
 from adbench.errors import AdbenchError
 from adbench.features.features import Features
 from adbench.system.settings import class_name, digest, settings_of
@@ -22,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass
-class Shapes:
+class Shapes(Unshared):
     """A provider of features without values: their shapes are right, and nothing is computed.
 
     The methods' own estimates of memory read nothing else. A network of the same settings but with
@@ -72,19 +70,6 @@ class Shapes:
         empty = {n: torch.empty(len(images), *s, device="meta") for n, s in shapes.items()}
         maps = [empty[f"layer{layer}"] for layer in layers]
         return Features(maps, empty.get("vectors"), size)
-
-    def selecting(
-        self, normal: Features, selection: dict[str, Any]
-    ) -> AbstractContextManager[None]:
-        """See ``Provider``; nothing is selected here."""
-        return nullcontext()
-
-    def read_order(self, normal: Features, selection: dict[str, Any]) -> np.ndarray | None:
-        """See ``Provider``; nothing is kept here."""
-        return None
-
-    def keep_order(self, normal: Features, selection: dict[str, Any], order: np.ndarray) -> None:
-        """See ``Provider``; nothing is kept here."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Shown:
     Attributes:
         costs: Of the bundles.
         rates: With which they were found.
-        nodes: How many machines take bundles side by side; None where nobody asked.
+        nodes: How many machines take bundles side by side; None: not said.
         wrong: Why jobs cannot run.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adbench.cli.screen import say
 from adbench.cli.sides import results_of
-from adbench.cli.words import unknown
+from adbench.cli.words import values_of
 from adbench.config.compose import Configs
 from adbench.config.quoting import quoted
 from adbench.errors import AdbenchError
@@ -81,15 +81,7 @@ def _parsed(words: Sequence[str], configs: Configs) -> _Words:
     Raises:
         AdbenchError: A word is unknown, or a value is wrong.
     """
-    values: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or name not in KEYS:
-            known = [f"{key}=" for key in KEYS]
-            raise AdbenchError(f"report: {unknown(f'{name}=' if equals else word, known)}")
-        if not value.strip():
-            raise AdbenchError(f"report: {name}= must be followed by a value")
-        values[name] = value.strip()
+    values = values_of("report", words, KEYS)
     wanted = Wanted(
         int(_number(values, "pictures", PICTURES, (0, 100_000), whole=True)),
         int(_number(values, "picture_size", SIZE, PIXELS, whole=True)),

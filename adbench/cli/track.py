@@ -6,7 +6,7 @@ from typing import cast
 
 from adbench.cli.screen import say, say_aside
 from adbench.cli.sides import results_of
-from adbench.cli.words import unknown
+from adbench.cli.words import unknown, values_of
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.tracking.track import PROJECT, TOOLS, FailedError, Place, Tool, track
@@ -36,15 +36,7 @@ def _place(tool: str, words: Sequence[str]) -> Place:
     """
     if tool not in TOOLS:
         raise AdbenchError(f"track: {unknown(tool, TOOLS)}")
-    values: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or name not in _KEYS:
-            known = [f"{key}=" for key in _KEYS]
-            raise AdbenchError(f"track: {unknown(f'{name}=' if equals else word, known)}")
-        if not value.strip():
-            raise AdbenchError(f"track: {name}= must be followed by a value")
-        values[name] = value.strip()
+    values = values_of("track", words, _KEYS)
     pictures = values.get("pictures", "false")
     if pictures not in ("true", "false"):
         raise AdbenchError(f"track: pictures={pictures}: is true or false")

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 from adbench.errors import AdbenchError
@@ -38,3 +38,21 @@ def unknown(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}"
     return f"no {word!r}; {hint}"
+
+
+def values_of(command: str, words: Iterable[str], keys: Collection[str]) -> dict[str, str]:
+    """The values of words such as ``key=value``, without white space around them.
+
+    Raises:
+        AdbenchError: A word has another key, or no value; it names the command.
+    """
+    values: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in keys:
+            known = [f"{key}=" for key in keys]
+            raise AdbenchError(f"{command}: {unknown(f'{name}=' if equals else word, known)}")
+        if not value.strip():
+            raise AdbenchError(f"{command}: {name}= must be followed by a value")
+        values[name] = value.strip()
+    return values

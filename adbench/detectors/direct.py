@@ -15,8 +15,25 @@ from adbench.features.extract import Extractor
 from adbench.features.features import Features
 
 
+class Unshared:
+    """The part of a provider that hands picks on, where nothing is shared and nothing is kept."""
+
+    def selecting(
+        self, normal: Features, selection: dict[str, Any]
+    ) -> AbstractContextManager[None]:
+        """Nobody waits for the picks."""
+        return nullcontext()
+
+    def read_order(self, normal: Features, selection: dict[str, Any]) -> np.ndarray | None:
+        """There are none."""
+        return None
+
+    def keep_order(self, normal: Features, selection: dict[str, Any], order: np.ndarray) -> None:
+        """Nothing is kept."""
+
+
 @dataclass(frozen=True)
-class Direct:
+class Direct(Unshared):
     """See ``adbench.detectors.detector.Provider``."""
 
     batch: int = 16
@@ -36,16 +53,3 @@ class Direct:
         """Features that are made now, or were kept."""
         extractor = Extractor(backbone, geometry, self.folder, self.batch, self.device)
         return extractor(images, layers, vectors)[0]
-
-    def selecting(
-        self, normal: Features, selection: dict[str, Any]
-    ) -> AbstractContextManager[None]:
-        """Nobody waits for the picks."""
-        return nullcontext()
-
-    def read_order(self, normal: Features, selection: dict[str, Any]) -> np.ndarray | None:
-        """There are none."""
-        return None
-
-    def keep_order(self, normal: Features, selection: dict[str, Any], order: np.ndarray) -> None:
-        """Nothing is kept."""

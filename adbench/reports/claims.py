@@ -53,7 +53,7 @@ def judge(
     matching = Matching((), configs)
     elsewhere = tuple(shlex.split(test.elsewhere))
     sides = {s: Wanted(tuple(shlex.split(s)), elsewhere) for s in (test.a, *test.b)}
-    matching = matching.on(needed(records, matching.asked(sides, overrides)))
+    matching = matching.on(needed(records, matching.settings_for(sides, overrides)))
     sources = matching.find(sides, overrides, costs_only=not MEASURES[test.metric].accuracy)
     published = {matching.setting(side.run).labels[BACKBONE] for side in sides.values()}
     if len(published) > 1 and any(s.mark for s in sources.values()):

@@ -94,7 +94,7 @@ class Matching:
         """Whether the record is of this setting, whatever the dataset and the seed."""
         return setting.has(parts_of(record)) and self._backbone(setting, record)
 
-    def asked(self, wanted: Mapping[str, Wanted], extra: Sequence[str]) -> list[Setting]:
+    def settings_for(self, wanted: Mapping[str, Wanted], extra: Sequence[str]) -> list[Setting]:
         """The settings that ``find`` looks for, whatever their backbone.
 
         Raises:

@@ -162,7 +162,7 @@ def _built(
     )
     wanted = {row.label: spec.wanted(row) for row in spec.rows if not row.quoted}
     tools = [name for row in spec.rows for name in (row.label, *row.given)]
-    matching = matching.on(needed(records, matching.asked(wanted, overrides), tools))
+    matching = matching.on(needed(records, matching.settings_for(wanted, overrides), tools))
     sources = matching.find(
         wanted,
         overrides,
