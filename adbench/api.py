@@ -72,7 +72,7 @@ def load(
 
     Args:
         path: A ``.safetensors`` or an ``.onnx`` file.
-        device: Where the former computes: auto, cpu, cuda or cuda:N.
+        device: Where the former computes: auto, cpu, mps, cuda or cuda:N.
         weights: The file of the backbone's weights on this machine, where it has moved.
         runtime: What computes an ``.onnx`` file: onnxruntime or openvino.
         alpha: Another false alarm rate than that of the fit, which moves the threshold.
@@ -118,7 +118,7 @@ def fit(
             detector that gives scores alone.
         folds: Into which the images are dealt to find the threshold.
         seed: Of the folds, and of methods that draw at random.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, mps, cuda or cuda:N.
         cache: Where features are kept for the next fit; None: the user's cache folder.
 
     Raises:
@@ -163,7 +163,7 @@ def extract(
         vectors: Whether the pooled last stage is wanted, see ``method.needs_vectors``.
         backbone: The name of a preset; efficientnet_lite0 unless a word says another.
         geometry: The same; whole: the whole image with its aspect.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, mps, cuda or cuda:N.
         cache: Where features are kept for the next call; None: the user's cache folder.
 
     Returns:

@@ -58,16 +58,18 @@ class Run:
 def run(method: Method, normal: Features, test: Features) -> Run:
     """Fit and score a copy of a method."""
     method = copy.copy(method)
-    parts = [
-        replace(some, maps=[some.maps[LAYERS.index(layer)] for layer in method.layers])
-        for some in (normal, test)
-    ]
+    parts = [layers_of(some, method) for some in (normal, test)]
     start = time.perf_counter()
     method.fit(parts[0])
     machine.synchronise(normal.device)
     fitted = time.perf_counter()
     scores = method.score(parts[1])
     return Run(method, scores, (fitted - start, time.perf_counter() - fitted))
+
+
+def layers_of(features: Features, method: Method) -> Features:
+    """The layers that a method reads."""
+    return replace(features, maps=[features.maps[LAYERS.index(i)] for i in method.layers])
 
 
 def difference(found: Run, expected: Run) -> float:
@@ -137,7 +139,9 @@ def compare(normal: Features, test: Features, device: str, bound: float) -> int:
             torch.cuda.reset_peak_memory_stats(device)
         found = run(method, there[0], there[1])
         peak = f"{torch.cuda.max_memory_allocated(device) / 1e9:.2f}" if on_gpu else ""
-        apart = difference(found, expected)
+        # Images that are scored at once reach the method on the device.
+        again = found.method.score(layers_of(there[1].on_device(), method))
+        apart = max(difference(one, expected) for one in (found, replace(found, scores=again)))
         failed += [name] * (not apart <= bound)
         print(
             f"{name:<32}{apart:>11.1e}{picks(found, expected):>9}"

@@ -1,8 +1,9 @@
 """Measures the rates that ship with the package, and writes them to adbench/bench/rates.yaml.
 
 ``adbench plan`` takes them where the records of the user's own machine say nothing. Each run is a
-process of its own with a cache of its own, so that its record holds whole seconds of every stage.
-What no record holds, such as the seconds of the metrics, is timed here.
+process of its own, so that its record holds whole seconds of the stages. The first run on some
+images makes their features, and the others find them. What no record holds, such as the seconds of
+the metrics, is timed here. It takes about 10 minutes.
 
     OMP_NUM_THREADS=1 python scripts/measure_rates.py
 
@@ -29,7 +30,8 @@ import yaml
 from adbench.bench.category import Category
 from adbench.bench.evaluate import PIXEL
 from adbench.bench.plan import Plan, plan
-from adbench.bench.rates import SHIPPED, samples_of
+from adbench.bench.rates import SHIPPED
+from adbench.bench.samples import samples_of
 from adbench.bench.session import Session
 from adbench.bench.shapes import Shapes
 from adbench.config.compose import Configs
@@ -40,25 +42,35 @@ from adbench.results.heatmaps import save_heatmaps
 from adbench.results.records import Record, load, load_pixels, load_scores, save
 from adbench.system.settings import class_name
 
-METHODS = ("crd", "padim", "patchcore", "spade", "subspacead")
-TRAIN = (25, 100)
-"""Training images: of two numbers, so that it is seen how seconds grow."""
-TEST = 40
+METHODS = ("padim", "patchcore", "crd", "spade", "subspacead")
+"""The first one reads all layers that the others read. PatchCore comes before CRD, which fits it as
+its rival: a selection that is kept has no seconds."""
+TRAIN = (20, 60, 120)
+"""Training images: of several numbers, so that it is seen how seconds grow."""
+TIMED = TRAIN[:2]
+"""Those with which the time per image is taken too: the rivals of a method are fitted for it."""
+TEST = 20
+FURTHER = {
+    "padim": ("method.anomaly_map.sigma", (4, 3, 2)),
+    "crd": ("method.lambda_", (5, 6, 7)),
+    "patchcore": ("method.k", (3, 2, 1)),
+    "spade": ("method.k", (12, 11, 10)),
+    "subspacead": ("method.anomaly_map.sigma", (4, 3, 2)),
+}
+"""Settings that share a fit and a pass; the first of them takes as long as any."""
 NETWORKS = (
     "backbone=resnet18 backbone.weights=random",
     "backbone=wide_resnet50 backbone.weights=random",
     "backbone=dinov2_small backbone.weights=random geometry.resize=224",
 )
 """Beside the default one: how fast a network is does not depend on its weights."""
-QUICK = ("timing.warmup=1", "timing.repeats=5", "timing.batch=4")
+QUICK = ("timing.warmup=1", "timing.repeats=5", "timing.batch=4", "heatmaps=2")
 SMALL = (
     *("dataset.categories=[denim]", "dataset.train=4", "dataset.test=5", "results=small"),
     *("timing.enabled=false", "heatmaps=0"),
 )
 TIMES = 3
 """How often each thing is timed that no record holds."""
-TOGETHER = 10
-"""Settings that share one pass."""
 CLOCK = "MEASURE_RATES_BY_PROCESSOR_TIME"
 PROGRAM = f"""
 import os, time
@@ -83,7 +95,7 @@ def main() -> None:
         folder = Path(name)
         # Machine code is made once on a machine, and is part of no rate.
         adbench(folder, "-m", *SMALL, f"cache={folder / 'cache'}", f"method={','.join(METHODS)}")
-        records = [run(folder, words) for words in jobs()]
+        records = [run(folder, *job) for job in jobs()]
         costs, more = timed(folder, records)
         costs |= of_a_sweep(folder)
     machine = records[0].environment
@@ -103,23 +115,22 @@ def main() -> None:
     print(f"{given.out}: {len(content['samples'])} measurements")
 
 
-def jobs() -> Iterator[str]:
-    """The words of every run."""
+def jobs() -> Iterator[tuple[str, str]]:
+    """The words of every run, and which cache it has."""
     for train in TRAIN:
         images = f"dataset.train={train} dataset.test={TEST}"
-        if train != TRAIN[0]:
-            images += " timing.enabled=false"
+        images += "" if train in TIMED else " timing.enabled=false"
         for method in METHODS:
-            yield f"method={method} {images}"
-    for network in NETWORKS:
-        yield f"method=crd timing.enabled=false dataset.train=10 dataset.test=10 {network}"
+            yield f"method={method} {images}", f"cache-{train}"
+    for place, network in enumerate(NETWORKS):
+        images = "dataset.train=10 dataset.test=10"
+        yield f"method=crd timing.enabled=false {images} {network}", f"cache-of-network-{place}"
 
 
-def run(folder: Path, words: str) -> Record:
-    """The record of a run that finds nothing in its cache."""
-    with tempfile.TemporaryDirectory(dir=folder) as cache:
-        start = time.monotonic()
-        adbench(folder, *words.split(), *QUICK, "dataset.categories=[denim]", f"cache={cache}")
+def run(folder: Path, words: str, cache: str) -> Record:
+    """The record of a run."""
+    start = time.monotonic()
+    adbench(folder, *words.split(), *QUICK, "dataset.categories=[denim]", f"cache={folder / cache}")
     print(f"{time.monotonic() - start:6.1f} s  {words}", flush=True)
     newest = max((folder / "runs" / "records").glob("*.json"), key=lambda p: p.stat().st_mtime)
     return load(newest)
@@ -146,28 +157,25 @@ def rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
 
 def timed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Any], dict[str, float]]:
     """What no record holds: costs, and the seconds of a further setting in those of the first."""
-    here, more = folder / "runs" / "records", {}
+    here = folder / "runs" / "records"
+    more: dict[str, float] = {}
     costs: dict[str, Any] = {}
     bytes_: dict[str, list[float]] = {"record": [], "score": [], "picture": [], "program": []}
     for record in records:
         path = here / f"{record.name}.json"
         beside = [path.with_name(path.stem + suffix).stat().st_size for suffix in record.files]
-        scores = path.with_name(f"{path.stem}.scores.csv").stat().st_size
-        bytes_["record"].append(path.stat().st_size + sum(beside) - scores)
-        bytes_["score"].append(scores / record.counts["test"])
+        listed = path.with_name(f"{path.stem}.scores.csv").stat().st_size
+        bytes_["record"].append(path.stat().st_size + sum(beside) - listed)
+        bytes_["score"].append(listed / record.counts["test"])
     bytes_["picture"] = [f.stat().st_size for f in (folder / "runs" / "heatmaps").rglob("*.png")]
     for method in METHODS:
-        planned = of(folder, f"method={method} dataset.train=40 dataset.test={TEST}")
-        session = Session([planned])
-        session.begin([0])
-        category = Category.load(planned, "denim")
-        share, detector, scores_ = together(planned, category, session)
-        more[class_name(type(planned.detector.method))] = share
-    images = len(category.train) + len(category.test)
+        share, planned, category, detector, scores = further(folder, method)
+        more[class_name(type(detector.method))] = share
+    images = TRAIN[0] + TEST
     costs["seconds.per_image"] = spread(
         [s / images for s in clock(lambda: Category.load(planned, "denim"))]
     )
-    costs |= of_metrics(folder, records[0], category, detector, scores_)
+    costs |= of_metrics(folder, records[0], category, detector, scores)
     for record in records:
         program = in_program(folder, record)
         bytes_["program"] += [program] if program else []
@@ -177,21 +185,26 @@ def timed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Any], dict
 
 
 def of(folder: Path, words: str) -> Plan:
-    common = [f"cache={folder / 'cache'}", f"results={folder / 'other'}"]
+    common = [f"cache={folder / f'cache-{TRAIN[0]}'}", f"results={folder / 'other'}"]
     return plan(Configs().compose([*common, "dataset.categories=[denim]", *words.split()]))
 
 
-def together(planned: Plan, category: Category, session: Session) -> tuple[float, Any, Any]:
-    """The share of a further setting, the fitted detector and its scores."""
-    seconds = {}
-    for count in (1, TOGETHER):
-        family = Family([planned.detector] * count)
-        family.fit(category.train, session)
-        family.score(category.test, [0])  # the features are in memory now
-        seconds[count] = min(clock(lambda f=family, n=count: f.score(category.test, range(n))))
-    share = (seconds[TOGETHER] - seconds[1]) / ((TOGETHER - 1) * seconds[1])
+def further(folder: Path, method: str) -> tuple[float, Plan, Category, Any, Any]:
+    """The share of a further setting, and a plan with its category, fitted detector and scores."""
+    name, values = FURTHER[method]
+    images = f"dataset.train={TRAIN[0]} dataset.test={TEST}"
+    session = Session([of(folder, f"method={method} {images} {name}={v}") for v in values])
+    session.begin([0])
+    planned = session.plans[0]
+    category = Category.load(planned, "denim")
+    family = Family([p.detector for p in session.plans])
+    family.fit(category.train, session)
+    one = min(clock(lambda: family.score(category.test, [0])))
+    every = min(clock(lambda: family.score(category.test, range(len(values)))))
+    share = (every - one) / ((len(values) - 1) * one)
+    print(f"{share:6.2f}    {method}, a further {name}", flush=True)
     [scores] = family.score(category.test, [0])
-    return round(max(0.0, share), 3), family.members[0], scores
+    return round(max(0.0, share), 3), planned, category, family.members[0], scores
 
 
 def of_metrics(

@@ -4,6 +4,9 @@ Its tensors do not mix with those of the CPU, it counts what crosses over, and i
 that are larger than its limit. It stands under the name of a device that this torch cannot use.
 """
 
+import weakref
+from collections import Counter
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -42,6 +45,9 @@ class Device(TorchDispatchMode):
 
     Attributes:
         limit: The same.
+        maps: How many tensors of floats with four axes crossed over, in either direction.
+        held: Bytes of the tensors that are there now.
+        peak: The most that ``held`` was; what a function takes inside does not count.
         up: How many tensors went to the device.
         down: How many tensors and numbers came back; each waits for the device.
         refused: How often its memory was too small.
@@ -50,7 +56,8 @@ class Device(TorchDispatchMode):
     def __init__(self, limit=2**40):
         super().__init__()
         self.limit = limit
-        self.up = self.down = self.refused = 0
+        self.up = self.down = self.refused = self.maps = self.held = self.peak = 0
+        self._users = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -67,6 +74,7 @@ class Device(TorchDispatchMode):
         if name in CROSSES and (on_device != there[0] or len(set(there)) == 2):
             self.up += on_device
             self.down += not on_device
+            self.maps += tensors[-1].ndim == 4 and tensors[-1].is_floating_point()
         if target is not None:
             kwargs["device"] = torch.device("cpu")
         out = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))
@@ -76,7 +84,20 @@ class Device(TorchDispatchMode):
             if isinstance(made, torch.Tensor) and made.nbytes > self.limit:
                 self.refused += 1
                 raise torch.OutOfMemoryError(f"{made.nbytes} bytes are more than {self.limit}")
-        return tree_map(lambda t: There(t) if isinstance(t, torch.Tensor) else t, out)
+        return tree_map(lambda t: self._there(t) if isinstance(t, torch.Tensor) else t, out)
+
+    def _there(self, inner):
+        made, memory = There(inner), inner.untyped_storage()
+        place, size = memory.data_ptr(), memory.nbytes()
+        self.held += 0 if self._users[place] else size
+        self._users[place] += 1
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(made, self._left, place, size)
+        return made
+
+    def _left(self, place, size):
+        self._users[place] -= 1
+        self.held -= 0 if self._users[place] else size
 
 
 def _inner(value):

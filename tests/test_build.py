@@ -5,7 +5,7 @@ from made_plugin import install, presets
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from adbench.config.build import build, refuse_unread
+from adbench.config.build import Builder, build, refuse_unread
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.methods.patchcore import PatchCore
@@ -207,3 +207,26 @@ def test_the_name_of_a_registered_package_opens_no_other(package):
     package("adbench_thing")
     with pytest.raises(AdbenchError, match="no package adbench_things is installed"):
         build(OmegaConf.create({"_target_": "adbench_things.method.Method"}), "method")
+
+
+def test_a_builder_shares_parts_that_are_described_alike():
+    configs, builder = Configs(), Builder()
+    one, other = (configs.compose(["method=crd", f"method.lambda_={v}"]) for v in (1, 2))
+    assert builder.part(one, "backbone") is builder.part(other, "backbone")
+    assert builder.part(one, "method").lambda_ == 1
+    assert builder.part(other, "method").lambda_ == 2
+
+
+def test_a_builder_tells_the_same_values_of_other_types_apart():
+    configs, builder = Configs(), Builder()
+    builder.part(configs.compose(["method=crd", "method.center=true"]), "method")
+    with pytest.raises(AdbenchError, match=r"method\.center"):
+        builder.part(configs.compose(["method=crd", "method.center=1"]), "method")
+
+
+def test_a_builder_refuses_what_build_refuses_though_the_value_was_seen(monkeypatch):
+    monkeypatch.setenv("SEED_OF_A_TEST", "3")
+    configs, builder = Configs(), Builder()
+    builder.part(configs.compose(["method=padim", "seed=3"]), "method")
+    with pytest.raises(AdbenchError, match="records keep this setting"):
+        builder.part(configs.compose(["method=padim", "seed=${oc.env:SEED_OF_A_TEST}"]), "method")

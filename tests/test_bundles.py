@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,15 @@ import sys
 import pytest
 from commands import adbench, rows
 from hydra.core.plugins import Plugins
-from hydra.core.utils import run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from made_runs import plans
 from omegaconf import open_dict
 
 from adbench.bench.bundles import Bundle, bundles
+from adbench.cli.bundles import launched_apart
 from adbench.cli.main import main
+from adbench.cli.seats import Seats
 from adbench.features import extract
 from adbench.results.records import load_all
 
@@ -249,6 +252,39 @@ def test_words_that_contradict_each_other_are_refused_before_any_work(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.fault("words", shows="error")
+@pytest.mark.parametrize(
+    ("launcher", "word", "why"),
+    [
+        ("joblib", "n_jobs", "is a number of processes, or -1"),
+        ("slurm", "array_parallelism", "is how many jobs are in the queue at a time, 1 or more"),
+    ],
+)
+def test_room_for_no_bundle_is_refused(command, capsys, monkeypatch, launcher, word, why):
+    pytest.importorskip(EXTRAS[launcher])
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    zero = f"hydra.launcher.{word}=0"
+    assert command("run", "-m", f"hydra/launcher={launcher}", zero) == 2
+    assert f"{zero}: {why}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_bundles_with_screens_of_their_own_are_told_to_machines(tmp_path, images):
+    pytest.importorskip(EXTRAS["slurm"])
+    words = ["run", "-m", *images, "method=padim,crd", "timing.enabled=false", "heatmaps=0"]
+    (tmp_path / "images" / "grid" / "train" / "good" / "000.png").write_bytes(b"")
+    done = adbench(
+        tmp_path, *words, "hydra/launcher=slurm_local", "progress=json", check=False,
+        env={"PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    of = {kind: {(e["category"], *e["jobs"]) for e in told if e["event"] == kind}
+          for kind in ("record", "failure")}  # fmt: skip
+    assert of["record"] == {("bottle", 0), ("bottle", 1)}
+    assert of["failure"] == {("grid", 0), ("grid", 1)}
+    assert (told[-1]["event"], told[-1]["status"]) == ("exit", 1)
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(
     command, capsys, monkeypatch, extra
@@ -281,6 +317,28 @@ def test_who_waits_for_a_process_that_is_killed_goes_on(tmp_path):
     os.kill(maker.pid, signal.SIGKILL)
     assert waits.communicate()[0] == b"mine\n"
     maker.communicate()
+
+
+class Queue:
+    """A launcher that ends the thread with one bundle, and loses another."""
+
+    def launch(self, job_overrides, initial_job_idx):
+        if initial_job_idx == 1:
+            raise SystemExit(3)
+        if initial_job_idx == 2:
+            return []
+        return [JobReturn(overrides=job_overrides[0], status=JobStatus.COMPLETED)]
+
+
+@pytest.mark.fault("process", shows="kept")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("together", [1, 2, 9])
+def test_a_bundle_that_ends_its_thread_keeps_no_other_waiting(together):
+    heads = {number: ["seed=0"] for number in range(5)}
+    found = dict(launched_apart(Queue(), heads, Seats(together, apart=True)))
+    assert {number for number, why in found.items() if why is None} == {0, 3, 4}
+    assert found[1] == "the launcher ended with SystemExit: 3"
+    assert found[2].startswith("the launcher ended with ValueError: ")
 
 
 REAL = {"joblib": "joblib", "slurm_local": "slurm", "ray": "ray"}

@@ -339,6 +339,28 @@ def test_a_registered_package_adds_a_method_to_every_command(tmp_path, mvtec_roo
     assert [r["category"] for r in table(tmp_path, "*widget*.csv")] == ["bottle", "mean"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "report results=empty out=new/x.html",
+        "plot results=new method=crd method=padim",
+        "score empty name=tool version=1 dataset=demo results=new",
+        "fit dataset=folder dataset.normal=photos out=new/x.safetensors",
+        "run dataset=mvtec dataset.root=empty results=new",
+        "data prepare mpdd broken.zip out=new/inner/MPDD",
+    ],
+)
+@pytest.mark.fault("results folder", shows="error")
+def test_a_command_that_cannot_begin_leaves_no_folder(inside, tmp_path, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no image")
+    (tmp_path / "broken.zip").write_bytes(b"PK\3\4 and no more")
+    assert inside(*words.split()).returncode == 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left - {"cache"} == {"empty", "photos", "broken.zip"}
+
+
 @pytest.mark.slow
 @pytest.mark.fault("YAML", shows="inert")
 def test_an_unregistered_package_is_refused_and_not_imported(tmp_path):

@@ -229,6 +229,18 @@ def test_memory_for_a_single_row_is_named():
         in_blocks(work, 10, 8, "queries")
 
 
+@pytest.mark.parametrize(
+    "words", ["MPS backend out of memory (allocated: 1 GB)", "CUBLAS_STATUS_ALLOC_FAILED when"]
+)
+def test_memory_that_runs_out_in_words_alone_counts_too(words):
+    def work(block):
+        if block.stop - block.start > 2:
+            raise RuntimeError(words)
+        return block.stop - block.start
+
+    assert in_blocks(work, 5, 4, "rows") == [2, 2, 1]
+
+
 def test_other_errors_are_not_tried_again():
     tried = []
 
@@ -281,6 +293,67 @@ def test_the_estimate_bounds_the_state_on_the_device(name):
             "SPADE": lambda: sum(gallery.nbytes for gallery in method.galleries),
         }[type(method).__name__]()
     assert method.device_memory(of(method, features(14, 0)), 3) >= kept
+
+
+@pytest.mark.parametrize("name", ["patchcore", "padim, dual", "spade"])
+def test_the_estimate_bounds_what_the_device_holds_at_its_peak(name, monkeypatch):
+    block = 100_000  # bytes, instead of the many that would hide all else
+    monkeypatch.setattr(devices, "CHUNK", block)
+    for module in ("kernels.device_field", "kernels.device_reduction"):
+        monkeypatch.setattr(f"adbench.{module}.IMAGES", block)
+    for module in ("patchcore", "embedding"):
+        monkeypatch.setattr(f"adbench.methods.{module}.BLOCK", block)
+    method = copy.copy(METHODS[name])
+    normal, test = (of(method, features(n, n, device=NAME)) for n in (40, 2))
+    with Device() as device:
+        method.fit(normal).score(test)
+    estimate = method.device_memory(normal, 2)
+    assert device.peak <= estimate + 2 * block
+    assert estimate <= 3 * device.peak + 4 * block
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_memory_of_the_cpu_is_not_asked_for_what_the_device_holds(name):
+    method = METHODS[name]
+    normal = of(method, features(14, 0))
+    there = replace(normal, device="cuda:0")
+    assert method.memory(there, 3) < method.memory(normal, 3)
+    fitted = copy.copy(method).fit(normal)
+    learned = {n: v for n, v in state_of(fitted).items() if n not in ("maps_", "vectors_")}
+    arrays = [a for v in learned.values() for a in (v if isinstance(v, list) else [v])]
+    kept = sum(getattr(array, "nbytes", 0) for array in arrays)
+    maps = 3 * 48 * 40 * 4
+    assert method.memory(there, 3) >= maps + 0.9 * kept
+
+
+def test_a_device_that_shares_the_memory_of_the_cpu_needs_both(monkeypatch):
+    method = METHODS["patchcore"]
+    normal = of(method, features(14, 0, device="mps"))
+    needed = method.memory(normal, 3) + method.device_memory(normal, 3)
+    detector = FeatureDetector(Geometry(), NoBackbone(), method, device="mps")
+    monkeypatch.setattr(machine, "free_memory", lambda: needed)
+    memory.require(detector, PATHS, 3, Made(normal))
+    monkeypatch.setattr(machine, "free_memory", lambda: needed - 1)
+    with pytest.raises(AdbenchError, match="PatchCore on 14 images needs about"):
+        memory.require(detector, PATHS, 3, Made(normal))
+
+
+def test_the_network_gives_its_memory_on_the_device_back_before_a_refusal(monkeypatch):
+    class Network(NoBackbone):
+        released = 0
+
+        def release(self):
+            self.released += 1
+
+    method, network = METHODS["spade"], Network()
+    normal = of(method, features(14, 0, device="cuda:0"))
+    needed = method.device_memory(normal, 3)
+    detector = FeatureDetector(Geometry(), network, method, device="cuda:0")
+    monkeypatch.setattr(
+        machine, "free_device_memory", lambda device: needed if network.released else needed - 1
+    )
+    memory.require(detector, PATHS, 3, Made(normal))
+    assert network.released == 1
 
 
 def test_a_device_that_is_too_small_is_refused_before_the_work(monkeypatch):

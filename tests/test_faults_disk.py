@@ -10,6 +10,7 @@ import pytest
 from made_records import made, saved
 from made_runs import run_jobs
 
+from adbench.cli import job
 from adbench.errors import AdbenchError
 from adbench.results import records
 from adbench.results.raw import RecordError
@@ -220,3 +221,36 @@ def test_a_record_of_a_newer_version_stays_and_is_told(tmp_path, caplog, change)
     with pytest.raises(RecordError, match="brings a version that reads it"):
         records.find(tmp_path, other.identity)
     assert path.read_bytes() == before
+
+
+@pytest.mark.fault("results folder", shows="kept")
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_a_record_that_is_measured_again_without_room_stays_as_it_was(tmp_path, monkeypatch, first):
+    folder = tmp_path / "records"
+    record = saved(folder, made("method=patchcore", "bottle", counts=(10, 12)))
+    scores, pixels = records.load_scores(folder, record), records.load_pixels(folder, record)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as full:
+        FullDisk(full, first)
+        with pytest.raises(AdbenchError, match="No space left on device"):
+            records.save(folder, record, scores, pixels)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.fault("results folder", shows="error")
+def test_a_table_without_room_ends_with_1_and_names_its_place(
+    tmp_path, command, make_category, monkeypatch
+):
+    make_category(tmp_path / "images", "bottle")
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job, "write_whole", full)
+    words = ("dataset=mvtec", "dataset.root=images", "timing.enabled=false", "heatmaps=0")
+    told = command("run", *words, *SMALL.split())
+    assert told.status == 1
+    assert (
+        "adbench: cannot write to runs: No space left on device; the records are kept" in told.err
+    )
+    assert len(records.load_all(tmp_path / "runs" / "records")) == 1

@@ -177,6 +177,41 @@ SHAPES = {
             *("environment", "date", "threshold", "seconds"),
         )
     },
+    "a metric has more digits than a float": (
+        with_value("metrics", "image_auroc", value=10**400),
+        "the field metrics does not hold what it should",
+    ),
+    **{
+        f"identity.{part} holds {value!r}": (
+            with_value("identity", part, value=value),
+            "a part of its identity holds no settings",
+        )
+        for part in ("geometry", "backbone", "method")
+        for value in (None, "x", [1])
+    },
+    **{
+        f"{'.'.join(keys)} is {value!r}": (
+            with_value(*keys, value=value),
+            f"{'.'.join(keys)} does not hold what it should",
+        )
+        for keys, value in (
+            (("identity", "method", "settings"), [1, 2]),
+            (("identity", "method", "class"), None),
+            (("weights", "setting"), {"a": 1}),
+            (("environment", "versions"), None),
+            (("environment", "threads"), "x"),
+            (("threshold", "kind"), 3),
+            (("threshold", "value"), "x"),
+        )
+    },
+    "a time has no p50": (
+        with_value("time", "total", value={}),
+        "a time lacks its p50 or its p95",
+    ),
+    "an interval has one end": (
+        with_value("intervals", "image_auroc", value=[0.1]),
+        "an interval has not two ends",
+    ),
     "a metric is a text": (
         with_value("metrics", "image_auroc", value="high"),
         "the field metrics does not hold what it should",

@@ -12,6 +12,7 @@ from adbench.system.files import (
     expanded,
     private_folder,
     scratch_folder,
+    try_file,
     whole_file,
     write_whole,
 )
@@ -61,6 +62,23 @@ def test_what_a_killed_process_left_is_removed_by_who_comes_next(tmp_path):
     assert left.name.endswith(".tmp")
     write_whole(tmp_path / "a.json", "whole")
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.fault("results folder", shows="error")
+def test_a_place_is_tried_and_nothing_is_made(tmp_path):
+    try_file(tmp_path / "new" / "inner" / "x.csv")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "link").symlink_to("nowhere")
+    for place in ("file/x.csv", "file/inner/x.csv", "link/x.csv"):
+        with pytest.raises(OSError, match=r"Not a directory|No such file"):
+            try_file(tmp_path / place)
+
+
+def test_a_scratch_folder_of_a_folder_that_is_not_there_makes_none(tmp_path):
+    with scratch_folder(tmp_path / "new" / "x.csv") as folder:
+        assert folder.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.fault("results folder", shows="kept")

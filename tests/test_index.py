@@ -1,5 +1,6 @@
 """Records through the index: the same as reading every file, whatever became of the index."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -23,6 +24,7 @@ from adbench.reports.needed import records_of
 from adbench.reports.tables import overview, table
 from adbench.results import records
 from adbench.results.index import KIND, Records
+from adbench.results.raw import RecordError
 from adbench.results.record import to_json
 
 RESULTS = Path(__file__).parents[1] / "results" / "records"
@@ -79,7 +81,7 @@ def test_any_history_of_a_folder_gives_what_the_files_say(tmp_path_factory, hist
         if action == "w":
             records.save(folder, one, SCORES)
         elif action == "u" and found:
-            records.update(folder, one)
+            records.update(folder, records.load(found), one)
         elif action == "d" and found:
             records.remove(folder, one)
         elif action == "r" and found:
@@ -344,3 +346,40 @@ def test_two_processes_that_write_the_same_records_leave_none_torn(tmp_path):
     for one in found:
         assert records.load_scores(tmp_path / "records", one) == SCORES
     assert not list((tmp_path / "records").glob(".*.tmp"))
+
+
+@pytest.mark.fault("record", shows="kept")
+def test_a_file_that_could_not_be_read_for_once_is_read_the_next_time(
+    folder, tmp_path, monkeypatch
+):
+    read_bytes = Path.read_bytes
+
+    def stale(self):
+        if self.suffix == ".json":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read_bytes(self)
+
+    with monkeypatch.context() as once:
+        once.setattr(Path, "read_bytes", stale)
+        with pytest.raises(RecordError, match="Stale file handle"):
+            Records(folder, tmp_path / "cache").all()
+    assert len(Records(folder, tmp_path / "cache").all()) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links are POSIX")
+@pytest.mark.fault("record", shows="error")
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
+        (lambda path: path.symlink_to(path), "not a whole record"),
+    ],
+    ids=["pipe", "device", "circle"],
+)
+def test_what_is_no_file_is_named_and_hangs_nothing(folder, tmp_path, put, why):
+    path = folder / "x-0123456789abcdef.json"
+    put(path)
+    for _ in range(2):
+        with pytest.raises(RecordError, match=f"{path.name}: {why}"):
+            Records(folder, tmp_path / "cache").all()

@@ -99,12 +99,21 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
             machine.device_name(name)
 
 
+def test_a_gpu_of_a_number_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert machine.device_name("cuda:1") == "cuda:1"
+    with pytest.raises(AdbenchError, match="device cuda:2: the last CUDA device here is cuda:1"):
+        machine.device_name("cuda:2")
+
+
 @pytest.mark.parametrize(
     ("device", "waits"), [("cpu", []), ("cuda:1", ["cuda:1"]), ("auto", ["cuda"])]
 )
 def test_waiting_is_for_the_device_that_computes(monkeypatch, device, waits):
     waited = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     machine.synchronise(device)
     assert waited == waits

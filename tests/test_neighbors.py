@@ -126,13 +126,12 @@ def test_plain_path_of_devices(device):
         pytest.skip("no CUDA device")
     for name in ("decaying", "lattice", "duplicates"):
         bank = BANKS[name].astype(np.float32)
-        tensor = torch.from_numpy(bank).to(device)
-        (_, first), (distances, rows) = neighbors._on_device(
-            tensor, tensor[:300], 4, [3, len(tensor)]
+        tensor = torch.from_numpy(bank)
+        there = Neighbors(tensor, torch.device(device))
+        (_, first), (distances, rows) = there.search_beginnings(
+            tensor[:300].to(device), 4, [3, len(tensor)]
         )
-        assert torch.equal(
-            first, Neighbors(torch.from_numpy(bank[:3])).search(torch.from_numpy(bank[:300]), 3)[1]
-        )
+        assert torch.equal(first.cpu(), Neighbors(tensor[:3]).search(tensor[:300], 3)[1])
         expected, expected_rows = naive(bank, bank[:300], 4)
         np.testing.assert_allclose(distances.cpu().numpy(), expected, rtol=1e-5)
         np.testing.assert_array_equal(rows.cpu().numpy(), expected_rows)

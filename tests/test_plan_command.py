@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from commands import adbench
+from hypothesis import given
+from hypothesis import strategies as st
 from made_records import made
 from made_runs import CONFIGS, plans, run_jobs
 
@@ -18,7 +20,9 @@ from adbench.bench.bundles import bundles
 from adbench.bench.category import Category
 from adbench.bench.cost import Costs, makespan
 from adbench.bench.existing import Existing
-from adbench.bench.rates import Estimate, Kind, Place, Rates, by_images, by_line, samples_of
+from adbench.bench.growth import Estimate, by_images, by_line
+from adbench.bench.rates import Place, Rates
+from adbench.bench.samples import Kind, samples_of
 from adbench.bench.shapes import Sized
 from adbench.errors import AdbenchError
 
@@ -189,6 +193,44 @@ def test_the_longest_jobs_go_first():
     assert makespan([(3, 2), (5, 1), (4, 1)], 1) == 15
     assert makespan([(2, 3)], 256) == 2
     assert makespan([], 4) == 0
+    assert makespan([(1, 10**12)], 10**6) == 10**6
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), max_size=5),
+    st.integers(min_value=1, max_value=7),
+)
+def test_whole_rounds_at_once_are_the_jobs_one_by_one(jobs, nodes):
+    free = [0] * nodes
+    for seconds, times in sorted(jobs, reverse=True):
+        for _ in range(times):
+            free[free.index(min(free))] += seconds
+    assert makespan(jobs, nodes) == max(free)
+
+
+@pytest.mark.fault("words", shows="error")
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["images=1e6", "--nodes", "1e9"], "--nodes=1e9: is a whole number from 1 to 1,000,000"),
+        (["-m", "hydra/launcher=nonsense"], "hydra/launcher=nonsense: there is no such launcher"),
+        (["split=seeds"], "is split=features or split=settings"),
+        (["progress=xml"], "progress=xml: is progress=json"),
+        (["report=maybe"], "is report=true or report=false"),
+        (["bars.foo=7"], "bars.foo"),
+    ],
+)
+def test_words_that_run_refuses_are_refused(command, words, why):
+    told = command("plan", *words)
+    assert told.status == 2
+    assert why in told.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are POSIX")
+@pytest.mark.fault("record", shows="inert")
+def test_a_link_that_leads_nowhere_among_the_records_is_no_rate(tmp_path):
+    (tmp_path / "x-0123456789abcdef.json").symlink_to("/nonexistent")
+    assert Existing().records(tmp_path) == []
 
 
 def costs(folder, found, *jobs, common=()):
@@ -274,6 +316,28 @@ def test_a_record_without_time_is_to_be_completed(tmp_path, rates):
     assert cost.stages["fit"].about == 2.0
     assert "score" not in cost.stages
     assert cost.images == 0
+
+
+def test_time_alone_is_planned_of_the_records_that_are_there(tmp_path, rates):
+    run_jobs(tmp_path, "method=crd", common=SMALL)
+    timed = ("timing.enabled=true", "timing.warmup=1", "timing.repeats=2", "timing.batch=3")
+    found = rates(
+        [
+            row(0.5, images=6, stage="time"),
+            row(2.0, images=6, stage="fit"),
+            row(0.25, images=6, stage="time", method="PatchCore"),
+            row(3.0, images=6, stage="fit", method="PatchCore"),
+        ]
+    )
+    jobs = ("method=crd", "method=crd method.lambda_=7")
+    made_plans = plans(tmp_path, *jobs, common=(*SMALL, *timed))
+    alone = [replace(p, only_time=True) for p in made_plans]
+    (bundle,) = bundles(dict(enumerate(alone)))
+    cost = Costs(alone, found, Existing()).of(bundle, Category.load(alone[0], "denim"))
+    assert (cost.settings, cost.present, cost.absent) == (2, 0, 1)
+    # of one record; the metrics and the pass of the other setting are not counted
+    assert cost.stages["time"].about == pytest.approx(12 * (0.5 + 0.25) + 3.0)
+    assert "score" not in cost.stages
 
 
 def test_folds_take_their_fits_and_one_pass(tmp_path, rates):
@@ -397,13 +461,16 @@ def test_a_table_is_planned_as_it_would_be_reproduced(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["images=1"], "images=1: is a whole number of 2 or more"),
-        (["images=ten"], "images=ten: is a whole number of 2 or more"),
+        (["images=1"], "images=1: is a whole number from 2 to 1,000,000,000,000"),
+        (["images=ten"], "images=ten: is a whole number from 2 to 1,000,000,000,000"),
         (["images=10", "categories=8"], "a category needs 2 images at least"),
         (["images=10", "test_share=1"], "test_share=1: is the part of the images that is tested"),
         (["images=10", "dataset=demo"], "dataset=demo: images=N stands in the place of a dataset"),
         (["categories=3"], "categories=3: goes with images=N alone"),
-        (["--nodes", "0"], "--nodes=0: is a whole number of 1 or more"),
+        (["--nodes", "0"], "--nodes=0: is a whole number from 1 to 1,000,000"),
+        (["timing=only", "images=10"], "that are there; leave images=10 out"),
+        (["timing=only", "han2024_table3"], "leave han2024_table3 out"),
+        (["timing=only", "timing.enabled=false"], "timing=only: no time is taken here"),
         (["one", "two"], "one two: name one table, or none"),
         (["method=nowhere"], "nowhere"),
     ],

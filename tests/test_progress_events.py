@@ -12,6 +12,7 @@ from made_runs import plans
 
 from adbench.bench.run import run
 from adbench.bench.session import Session
+from adbench.cli.process import take_progress
 from adbench.system import progress
 from adbench.system.events import EventHandler, Events, events_on
 
@@ -86,6 +87,27 @@ def test_every_other_text_becomes_an_event(stream):
     assert (told[-1]["event"], told[-1]["text"]) == ("message", "the rest")
     assert stream.getvalue().isascii()
     assert "\x1b" not in stream.getvalue()
+
+
+def test_an_event_of_another_process_stays_one_and_what_only_looks_like_one_does_not(stream):
+    theirs = json.dumps({"event": "record", "process": 7, "record": "a-b"})
+    with events_on(stream):
+        print(f"\x1b[36m(_run_job pid=7)\x1b[0m {theirs}", file=sys.stderr)
+        for forged in (
+            '{"event": "record", "process": 7, "record": }',
+            '{"event": "exit", "process": 7, "status": 0}',
+            'bottle: no image {"event": "record", "process": 7}',
+        ):
+            print(forged, file=sys.stderr)
+    told = events_in(stream.getvalue())
+    assert [event["event"] for event in told] == ["record", "message", "message", "message"]
+    assert told[0] == json.loads(theirs)
+
+
+@pytest.mark.parametrize("flag", [["--config-dir", "DIR"], ["--config-dir=DIR"], ["-cd", "DIR"]])
+def test_the_word_is_found_behind_a_folder_of_configs(flag):
+    assert take_progress([*flag, "run", "progress=json"]) == ([*flag, "run"], True)
+    assert take_progress([*flag, "list", "progress=json"])[1] is False
 
 
 def test_a_number_that_json_lacks_is_null_and_a_closed_stream_costs_the_lines_alone(stream):

@@ -1,6 +1,7 @@
 """Records: what is saved is found, what was changed is refused, what lacks is completed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from adbench.errors import AdbenchError
 from adbench.evaluation.metrics import METRICS
 from adbench.evaluation.pairs import PixelPairs
 from adbench.results import records
-from adbench.results.records import ImageScore, Record, RecordError
+from adbench.results.records import FoldScore, ImageScore, Record, RecordError
 
 EVERY = {metric.name: None for metric in METRICS}
 PIXELS = PixelPairs(np.array([[1.0, 0.5], [0.0, 3.0]]), np.ones(2), np.full(2, 4.0))
@@ -98,12 +99,83 @@ def test_what_a_record_lacked_is_added_and_its_metrics_stay(tmp_path):
     found = records.find(tmp_path, lacking.identity)
     time = {"total": {"p50": 0.01, "p95": 0.02}}
     reasons = {"pixel_auroc": "no masks"}
-    records.update(tmp_path, replace(found, time=time, reasons=reasons))
+    records.update(tmp_path, found, replace(found, time=time, reasons=reasons))
     completed = records.find(tmp_path, lacking.identity)
     assert (completed.time, completed.reasons) == (time, reasons)
     assert completed.metrics == found.metrics
     assert records.load_scores(tmp_path, completed) == SCORES
     assert records.load_pixels(tmp_path, completed).auroc() == PIXELS.auroc()
+
+
+TIME = {"total": {"p50": 0.01, "p95": 0.02}}
+THRESHOLD = {"kind": "folds", "value": 1.5, "alpha": 0.05}
+FOLDS = [FoldScore("train/good/0.png", 0, 0.5, None), FoldScore("train/good/1.png", 1, 0.4, None)]
+
+
+@pytest.mark.parametrize("first", ["time", "threshold"])
+@pytest.mark.fault("record", shows="kept")
+def test_what_two_processes_add_to_one_record_is_both_kept(tmp_path, first):
+    reasons = {"pixel_auroc": "no masks", "seg_f1": "no threshold", "time": "refused"}
+    records.save(tmp_path, record(reasons=reasons, work={"multiply_adds_per_patch": 3}), SCORES)
+    (read,) = records.load_all(tmp_path)
+
+    def add_time():
+        rivals = {"multiply_adds_per_patch": 3, "rivals": {"patchcore": {"time": TIME}}}
+        left = {"pixel_auroc": "no masks", "seg_f1": "no threshold"}
+        timed = replace(read, time=TIME, work=rivals, reasons=left)
+        records.update(tmp_path, read, timed)
+
+    def add_threshold():
+        left = {"pixel_auroc": "no masks", "time": "refused"}
+        metrics = {**read.metrics, "seg_f1": 0.5}
+        found = replace(read, threshold=THRESHOLD, metrics=metrics, reasons=left)
+        records.update(tmp_path, read, found, FOLDS)
+
+    steps = [add_time, add_threshold]
+    for step in steps if first == "time" else reversed(steps):
+        step()
+    (both,) = records.load_all(tmp_path)
+    assert (both.time, both.threshold, both.metrics["seg_f1"]) == (TIME, THRESHOLD, 0.5)
+    assert both.work["rivals"] == {"patchcore": {"time": TIME}}
+    assert both.reasons == {"pixel_auroc": "no masks"}
+    assert records.load_folds(tmp_path, both) == FOLDS
+    assert records.load_scores(tmp_path, both) == SCORES
+
+
+@pytest.mark.fault("record", shows="kept")
+def test_a_time_does_not_bring_back_a_record_that_was_measured_again(tmp_path):
+    records.save(tmp_path, record(), SCORES)
+    (read,) = records.load_all(tmp_path)
+    newer = [replace(score, score=score.score + 1) for score in SCORES]
+    records.save(tmp_path, record(notes=["again"]), newer)
+    records.update(tmp_path, read, replace(read, time=TIME))
+    (now,) = records.load_all(tmp_path)
+    assert (now.notes, now.time) == (["again"], TIME)
+    assert records.load_scores(tmp_path, now) == newer
+
+
+@pytest.mark.fault("record", shows="error")
+def test_a_record_that_was_deleted_meanwhile_is_not_made_of_a_time(tmp_path):
+    records.save(tmp_path, record(), SCORES)
+    (read,) = records.load_all(tmp_path)
+    records.remove(tmp_path, read)
+    with pytest.raises(RecordError, match=r"\.json: is not there any more; run again"):
+        records.update(tmp_path, read, replace(read, time=TIME))
+    assert not records.present(tmp_path)
+
+
+@pytest.mark.fault("record", shows="kept")
+def test_writers_of_one_record_take_turns(tmp_path):
+    records.save(tmp_path, record(), SCORES)
+    (read,) = records.load_all(tmp_path)
+
+    def add(number):
+        records.update(tmp_path, read, replace(read, work={str(number): number}))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    (now,) = records.load_all(tmp_path)
+    assert now.work == {str(number): number for number in range(24)}
 
 
 def test_new_image_metrics_of_an_old_record_come_from_its_raw_scores(tmp_path):
@@ -223,9 +295,9 @@ def test_a_folder_with_other_files_alone_holds_no_records(tmp_path):
 
 
 @pytest.mark.fault("record", shows="error")
-def test_a_folder_is_tried_before_the_work_and_left_empty(tmp_path):
+def test_a_folder_is_tried_before_the_work_and_not_made(tmp_path):
     records.require_writable(tmp_path / "new" / "records")
-    assert list((tmp_path / "new" / "records").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
         AdbenchError, match=r"cannot write records to .*file/records: .*results=DIR"

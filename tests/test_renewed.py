@@ -17,7 +17,8 @@ def test_earlier_intervals_are_computed_anew(tmp_path):
     present = records.load_all(tmp_path)[0]
     low, high = present.intervals["image_auroc"]
     assert low < present.metrics["image_auroc"] <= high
-    records.update(tmp_path, replace(present, intervals={"image_auroc": [0.1, 0.2]}))
+    earlier = replace(present, intervals={"image_auroc": [0.1, 0.2]})
+    records.update(tmp_path, present, earlier)
     said = []
     assert renew_intervals(tmp_path, said.append) == 1
     assert said == [f"{present.name}.json"]

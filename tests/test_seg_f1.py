@@ -1,5 +1,7 @@
 """The F1 of pixels at the threshold of a record, which comes after its metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_runs import plans, run_jobs
@@ -55,10 +57,11 @@ def test_a_record_from_before_the_metric_reads_as_not_measured(demo, tmp_path):
     record = demo("")
     folder = tmp_path / "records"
     new = ("aupro_05", "aupimo", "seg_f1")
-    for name in new:
-        del record.metrics[name]
-        record.reasons.pop(name, None)
-    records.update(folder, record)
+    metrics, reasons = (
+        {name: value for name, value in found.items() if name not in new}
+        for found in (record.metrics, record.reasons)
+    )
+    records.update(folder, record, replace(record, metrics=metrics, reasons=reasons))
     (old,) = records.load_all(folder)
     assert [old.metrics[name] for name in new] == [None] * 3
     assert all("existing=redo" in old.reasons[name] for name in new)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from adbench.results import raw, thresholds
 from adbench.results.records import Record
 from adbench.results.spreadsheet import safe
 from adbench.results.summary import (
@@ -138,8 +139,68 @@ def test_no_text_of_a_csv_is_a_formula(name):
 @pytest.mark.fault("name", shows="inert")
 def test_no_text_of_a_csv_breaks_its_line():
     assert safe("a\r=1\nb") == "a =1 b"
+    assert safe("a\n") == "a "
+
+
+BREAKS = ["\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.fault("name", shows="inert")
+@pytest.mark.parametrize("sign", BREAKS, ids=repr)
+def test_a_name_breaks_no_row_of_a_csv(sign):
+    found = record(f"a{sign}b", 0.5)
+    for text in (to_csv([found]), sweep_csv([({"x": f"1{sign}2"}, [found])])):
+        assert "a b" in text
+        for rows in (text.splitlines(), list(csv.reader(io.StringIO(text, newline="")))):
+            assert len(rows) == 2 + text.count("mean,")
+
+
+@pytest.mark.fault("name", shows="inert")
+@pytest.mark.parametrize("sign", [*BREAKS, "\t", "\x1b"], ids=repr)
+def test_a_name_breaks_no_row_on_the_screen(sign):
+    name, shown = f"a{sign}b", f"a{repr(sign)[1:-1]}b"
+    plain = record("plain", 0.5)
+    found = replace(record(name, 0.5), threshold={"kind": "train"}, notes=["adapted"])
+    found.reasons["threshold"] = "too few images"
+    rival = {"rivals": {name: {"multiply_adds_per_patch": 1}}}
+    for write in (
+        lambda one: to_screen([one]),
+        lambda one: thresholds.to_screen([replace(one, threshold=found.threshold)]),
+        lambda one: rivals_to_screen([replace(one, work=rival)]),
+        lambda one: sweep_to_screen([({one.category: one.category}, [one])]),
+    ):
+        text = write(found)
+        assert shown in text
+        assert clean(text)
+    screen = to_screen([found]).splitlines()
+    assert len(screen) == len(to_screen([replace(plain, notes=["adapted"])]).splitlines())
+    assert f"- {shown}: adapted" in screen
+    assert f"{shown}: too few images" in thresholds.to_screen([found])
+
+
+def clean(text):
+    """Whether nothing in a text steers a terminal, or breaks a line for some of its readers."""
+    return all(c.isprintable() or c == "\n" for c in text)
 
 
 @pytest.mark.parametrize("text", ["-0.5", "+1e-3", "bottle", "", "-inf", "a=b"])
 def test_numbers_and_other_texts_stay_as_they_are(text):
     assert safe(text) == text
+
+
+@pytest.mark.fault("name", shows="inert")
+@pytest.mark.parametrize("sign", [*BREAKS, "\r\n", '"', ","], ids=repr)
+def test_raw_numbers_keep_any_name(tmp_path, sign):
+    """Before Python 3.13, ``csv`` quotes no carriage return, and then refuses to read it."""
+    name = f"a{sign}b{sign}"
+    scores = [raw.ImageScore(name, name, True, 0.5), raw.ImageScore("c", "good", False, 0.25)]
+    folds = [raw.FoldScore(name, 1, 0.5, None)]
+    for content, read, rows in (
+        (raw.scores_csv(scores), raw.read_scores, scores),
+        (raw.folds_csv(folds), raw.read_folds, folds),
+    ):
+        path = tmp_path / "raw.csv"
+        path.write_bytes(content)
+        assert read(path, raw.sha256(content)) == rows
+    plain = raw.scores_csv([raw.ImageScore("c", "good", False, 0.25)])
+    assert plain == b"name,defect,anomalous,score\nc,good,0,0.25\n"

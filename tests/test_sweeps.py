@@ -11,7 +11,7 @@ from made_plugin import install
 from made_records import made, saved
 from omegaconf import OmegaConf
 
-from adbench.cli.sweep import finish, jobs_of
+from adbench.cli.sweep import finish, jobs_of, new_folder
 from adbench.results.records import load_all
 
 CALLBACK = '''
@@ -169,6 +169,23 @@ def test_the_table_shows_what_varies_and_counts_failures(tmp_path, capsys):
     (tmp_path / "job-0.json").unlink()
     finish(tmp_path, jobs_of(tmp_path))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.fault("record", shows="kept")
+def test_a_record_that_is_gone_at_the_end_costs_its_own_row_alone(tmp_path, capsys):
+    kept = saved(tmp_path / "records", made("method.ratio=0.1", "bottle"))
+    for number, name in enumerate((f"{kept.name}.json", "gone-0123456789abcdef.json")):
+        content = {"overrides": [f"seed={number}"], "records": [name], "folder": "records"}
+        (tmp_path / f"job-{number}.json").write_text(json.dumps({**content, "failures": {}}))
+    first, second = jobs_of(tmp_path)
+    assert [record.id for record in first.records] == [kept.id]
+    assert not second.records
+    assert "gone-0123456789abcdef.json: is not there any more; run again" in capsys.readouterr().err
+    assert list(second.failures) == ["gone-0123456789abcdef.json"]
+
+
+def test_sweeps_of_the_same_second_and_process_number_have_folders_of_their_own(tmp_path):
+    assert len({new_folder(tmp_path) for _ in range(5)}) == 5
 
 
 def test_jobs_come_in_the_order_of_their_numbers(tmp_path):

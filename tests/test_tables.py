@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 
 import pytest
 import yaml
@@ -733,10 +734,25 @@ def test_digits_of_a_latex_column_stand_in_line():
     [
         ("a_b & 50%", r"a\_b \& 50\%"),
         ("{x}^2 ~ $", r"\{x\}\textasciicircum{}2 \textasciitilde{} \$"),
+        ("a\n\\b\u2028", r"a\textbackslash{}n\textbackslash{}b\textbackslash{}u2028"),
     ],
 )
 def test_signs_of_latex_are_escaped(text, latex):
     assert escaped(text) == latex
+
+
+@pytest.mark.fault("name", shows="inert")
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x85", "\u2028", "\t", "|"], ids=repr)
+def test_a_name_breaks_no_row_of_a_table(mine, sign):
+    path = mine.user_folders[0] / "table" / "mine.yaml"
+    plain = table("mine", [], configs=mine)
+    path.write_text(path.read_text().replace("label: Mine", f"label: {json.dumps(f'A{sign}B')}"))
+    built = table("mine", [], configs=mine)
+    writers = (table_text.to_csv, table_text.comparison_csv, table_text.to_markdown, to_latex)
+    for write in writers:
+        assert len(write(built).splitlines()) == len(write(plain).splitlines())
+    shown = r"A\|B" if sign == "|" else f"A{repr(sign)[1:-1]}B"
+    assert f"| {shown} " in table_text.to_markdown(built)
 
 
 @pytest.mark.fault("name", shows="inert")

@@ -27,6 +27,10 @@ class Memory:
     def __init__(self, fails_at=None):
         self.entries, self.calls, self.fails_at = {}, 0, fails_at
 
+    def in_folder(self, folder):
+        (folder / "mlflow.db").touch()
+        return self
+
     def log(self, entry):
         self.calls += 1
         if self.calls == self.fails_at:
@@ -44,7 +48,7 @@ def results(tmp_path):
 
 
 def log(results, memory, **place):
-    return track(results, Place("mlflow", **place), lambda folder: memory)
+    return track(results, Place("mlflow", **place), memory.in_folder)
 
 
 def test_an_entry_holds_settings_numbers_and_origins(results):
@@ -77,6 +81,13 @@ def test_an_entry_holds_settings_numbers_and_origins(results):
     assert entry.tags["adbench.weights_sha256"] == record.identity["backbone"]["sha256"]
 
 
+@pytest.mark.fault("results folder", shows="error")
+def test_a_folder_that_cannot_be_written_is_told_before_the_tracker_is_made(results):
+    (results / "tracking").write_text("in the way")
+    with pytest.raises(AdbenchError, match=r"cannot write to .*tracking: .*name it by results=DIR"):
+        log(results, Memory())
+
+
 def test_nothing_is_logged_twice_and_a_completed_record_once_more(results):
     memory = Memory()
     log(results, memory)
@@ -84,7 +95,7 @@ def test_nothing_is_logged_twice_and_a_completed_record_once_more(results):
     assert (again.logged, again.known, memory.calls) == (0, 2, 2)
     folder = results / "records"
     record = next(r for r in records.load_all(folder) if r.category == "grid")
-    records.update(folder, replace(record, memory={"peak": 7, "state": 10**7}))
+    records.update(folder, record, replace(record, memory={"peak": 7, "state": 10**7}))
     renewed = log(results, memory)
     assert (renewed.logged, renewed.known, memory.calls) == (1, 1, 3)
     assert memory.entries[record.id].metrics["peak_bytes"] == 7
@@ -99,6 +110,30 @@ def test_without_the_list_of_what_was_logged_the_tracker_is_asked(results):
         found = log(results, memory)
         assert (found.logged, found.known) == (0, 2)
     assert memory.calls == 6
+
+
+@pytest.mark.fault("results folder", shows="kept")
+@pytest.mark.parametrize("tool", ["mlflow", "wandb"])
+def test_a_store_that_was_deleted_is_filled_again(results, tool):
+    class Deletable(Memory):
+        def in_folder(self, folder):
+            (folder / {"mlflow": "mlflow.db", "wandb": "wandb"}[tool]).mkdir(exist_ok=True)
+            return self
+
+    (memory, place) = (Deletable(), Place(tool))
+    assert track(results, place, memory.in_folder).logged == 2
+    assert track(results, place, memory.in_folder).known == 2
+    for store in (results / "tracking").iterdir():
+        if store.is_dir():
+            store.rmdir()
+    memory.entries.clear()
+    assert track(results, place, memory.in_folder).logged == 2
+
+
+@pytest.mark.fault("words", shows="error")
+def test_a_server_is_no_folder_for_wandb():
+    with pytest.raises(AdbenchError, match=r"^store=http://h:9: is a folder for wandb; name one"):
+        Place("wandb", "http://h:9")
 
 
 def test_each_place_has_a_list_of_its_own(results):
@@ -200,7 +235,7 @@ def test_wrong_words_of_track_are_named(command, words, message):
 
 def test_the_command_counts_and_fails_with_the_tracker(results, command, monkeypatch):
     memory = Memory()
-    monkeypatch.setattr(Place, "tracker", lambda self, folder: memory)
+    monkeypatch.setattr(Place, "tracker", lambda self, folder: memory.in_folder(folder))
     words = ("track", "mlflow", f"results={results}")
     assert command(*words).out == "mlflow: 2 logged, 0 were logged before\n"
     assert command(*words).out == "mlflow: 0 logged, 2 were logged before\n"
@@ -299,7 +334,8 @@ def test_a_run_of_wandb_that_was_killed_or_has_changed_is_logged_again(results, 
     assert log_it().known == 2
     found = records.load_all(results / "records")
     assert ids() == sorted(record.id for record in found)
-    records.update(results / "records", replace(found[0], memory={"peak": 7, "state": 8}))
+    renewed = replace(found[0], memory={"peak": 7, "state": 8})
+    records.update(results / "records", found[0], renewed)
     assert log_it().logged == 1
     assert len(ids()) == 2
     assert log_it("other").logged == 2  # a project does not take those of another one

@@ -40,6 +40,10 @@ class Backbone(Protocol):
                 i of a ResNet.
             vectors: Whether to return the (b, d) average-pooled last stage too.
 
+        Returns:
+            (b, c, h, w) float32 per layer, and the vectors or None: on the device that computed
+            them, or on the CPU. Who wants them elsewhere moves them.
+
         Raises:
             ImpossibleError: A layer that the network lacks, naming those it has, or an image size
                 that it does not take, naming what to set.

@@ -28,7 +28,7 @@ class Engine:
     Args:
         build: Makes the network for images of (H, W).
         blocks: See ``Network.levels``.
-        device: auto | cpu | cuda | cuda:N.
+        device: auto | cpu | mps | cuda | cuda:N.
         precision: Of weights and activations.
         engine: What computes it.
     """
@@ -59,7 +59,7 @@ class Engine:
             vectors: Whether to average the last level.
 
         Returns:
-            (b, c, h, w) per layer and (b, d) or None, float32 on the CPU.
+            (b, c, h, w) per layer and (b, d) or None, float32 where the network computed them.
 
         Raises:
             ImpossibleError: A layer that the network lacks, or a size that it does not take.
@@ -76,8 +76,13 @@ class Engine:
                 found = made.run(made.normalise(images[block].to(self._device)))
             chosen = [found[place] for place in places]
             # Made out here: a tensor that is made in inference mode refuses to be changed later.
-            if not maps:
-                maps.extend(torch.empty(len(images), *output.shape[1:]) for output in chosen)
+            if not maps:  # all of them or, where the memory is too short, none
+                maps.extend(
+                    [
+                        torch.empty(len(images), *output.shape[1:], device=output.device)
+                        for output in chosen
+                    ]
+                )
             for whole, output in zip(maps, chosen, strict=True):
                 whole[block] = output
 
@@ -116,7 +121,7 @@ class Engine:
         indices = sorted({*outputs_of(network.name, levels, layers, vectors), *earlier})
         network.require_patches(size)
         mean, std = (
-            torch.tensor(values, device=self._device).mul(255).view(3, 1, 1)
+            torch.tensor(values).mul(255).view(3, 1, 1).to(self._device)
             for values in (network.mean, network.std)
         )
         example = _normalised(image.to(self._device), mean, std).contiguous()

@@ -3,14 +3,17 @@
 import heapq
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from adbench.bench.bundles import Bundle
 from adbench.bench.category import Category
 from adbench.bench.evaluate import PIXEL, TOGETHER
 from adbench.bench.existing import Existing, Kept
+from adbench.bench.growth import NOTHING, Estimate
 from adbench.bench.plan import Plan
-from adbench.bench.rates import NOTHING, Estimate, Kind, Rates, Stage, kind_of
+from adbench.bench.rates import Rates
+from adbench.bench.samples import Kind, Stage, kind_of
 from adbench.bench.shapes import Shape, Shapes, Sized, input_size
 from adbench.bench.work import Work
 from adbench.detectors.detector import Detector, EstimatesMemory, HasRivals, Shares
@@ -31,6 +34,7 @@ class Cost:
         network: Geometry and backbone as the user chose them.
         settings: How many jobs the bundle has.
         present: How many of them have a complete record.
+        absent: How many of them have no record and get none, as time alone is wanted.
         images: How many images are to go through the backbone; 0 where their features are kept.
         times: How many bundles take the same, each on a category of its own.
         features: Bytes of features that are to be written into the cache.
@@ -46,6 +50,7 @@ class Cost:
     network: str
     settings: int
     present: int = 0
+    absent: int = 0
     images: int = 0
     times: int = 1
     features: int = 0
@@ -81,10 +86,18 @@ def makespan(jobs: Iterable[tuple[float, int]], nodes: int) -> float:
         jobs: Seconds of a job, and how many such jobs there are.
         nodes: That take one job after another.
     """
-    free = [0.0] * nodes
-    for seconds, times in sorted(jobs, reverse=True):
-        for _ in range(times):
-            heapq.heapreplace(free, free[0] + seconds)
+    found = sorted(((s, times) for s, times in jobs if s), reverse=True)
+    free = [0.0] * min(nodes, max(1, sum(times for _, times in found)))
+    for seconds, left in found:
+        longest = max(free)
+        while left:
+            if free[0] + seconds >= longest and left >= len(free):
+                # From here on each node takes one of these jobs in turn.
+                rounds, left = divmod(left, len(free))
+                free = [taken + rounds * seconds for taken in free]
+            else:
+                heapq.heapreplace(free, free[0] + seconds)
+                left -= 1
     return max(free)
 
 
@@ -111,7 +124,8 @@ class Costs:
         labels = self.plans[bundle.jobs[0]].labels
         named = (labels.get(part, "") for part in ("backbone", "geometry"))
         cost = Cost(content.name, " ".join(filter(None, named)), len(works))
-        cost.present = len(works) - len(lacking)
+        cost.absent = sum(work.plan.only_time and work.known is None for work in works)
+        cost.present = len(works) - len(lacking) - cost.absent
         if isinstance(content, Sized):
             cost.times = content.times
         needed: dict[int, int | None] = {}
@@ -126,10 +140,11 @@ class Costs:
         return cost
 
     def _needed(self, detector: Detector, content: Content) -> int | None:
-        """Bytes that a detector holds at its peak; None where it makes no estimate."""
+        """Bytes of the CPU that a detector holds at its peak; None where it makes no estimate."""
         if not isinstance(detector, EstimatesMemory):
             return None
-        return detector.memory(content.train, len(content.test), self.shapes) or None
+        shapes = replace(self.shapes, device=getattr(detector, "device", "cpu"))
+        return detector.memory(content.train, len(content.test), shapes) or None
 
 
 @dataclass
@@ -144,7 +159,7 @@ class _Bundle:
     """Bytes by the number of the job."""
     of: Costs
 
-    @property
+    @cached_property
     def works(self) -> list[Work]:
         """The jobs that lack something."""
         return [work for work in self.all_works if work.lacks]

@@ -57,7 +57,7 @@ def evaluate(
     for work in works:
         if work.known and work.lacks == {"folds"}:  # which needs no fit on all images
             try:
-                record = _save(work, *folds.complete(work.plan, work.known))
+                record = _save(work, work.known, *folds.complete(work.plan, work.known))
             except Exception as error:
                 fail(work.place, error)
             else:
@@ -106,12 +106,13 @@ def _measure(
                 names = session.names(folder)
                 record = records.load(records.save(folder, record, rows, pairs, names))
             if work.lacks & {"train", "file", "time"}:  # what fails here loses no metric
-                record = _save(work, evaluation.completed(record, place))
+                record = _save(work, record, evaluation.completed(record, place))
             if "folds" in work.lacks:
-                record = _save(work, *folds.complete(work.plan, record))
+                record = _save(work, record, *folds.complete(work.plan, record))
             if work.known is None and record.threshold.get("pixel_value") is not None:
                 detector = family.members[place]
-                record = _save(work, with_segmentation(record, detector, scores, category))
+                whole = with_segmentation(record, detector, scores, category)
+                record = _save(work, record, whole)
             done(work.place, record)
             if work.known is None:
                 _draw(work.plan, category, family.members[place], scores, record)
@@ -119,9 +120,11 @@ def _measure(
             fail(work.place, error)
 
 
-def _save(work: Work, record: Record, folds: Sequence[FoldScore] | None = None) -> Record:
-    """Write a completed record, and give it back as it reads."""
-    return records.load(records.update(work.plan.records, record, folds))
+def _save(
+    work: Work, before: Record, record: Record, folds: Sequence[FoldScore] | None = None
+) -> Record:
+    """Write what a record was completed with, and give it back as it reads."""
+    return records.load(records.update(work.plan.records, before, record, folds))
 
 
 class _Evaluation:

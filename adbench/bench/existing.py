@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from adbench.errors import AdbenchError
 from adbench.features.extract import Extractor
 from adbench.features.orders import Orders
 from adbench.methods.method import Selects
-from adbench.results.record import identity_id
+from adbench.results.names import Names, id_of, json_names
 from adbench.results.records import Record, RecordError, load
 from adbench.system.files import cache_folder
 from adbench.system.machine import describe, device_name
@@ -32,7 +33,7 @@ class Existing:
     """Looks for what is there. It changes nothing, and reads no folder of records twice."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, dict[str, Path]] = {}
+        self._names: dict[Path, Names] = {}
 
     def work(self, place: int, plan: Plan, category: str, fingerprint: str) -> Work:
         """A job on a category, and what it lacks there.
@@ -44,27 +45,29 @@ class Existing:
         except AdbenchError as error:
             log.warning("%s", error)
             identity = {}
-        path = self._paths(plan.records).get(identity_id(identity)) if identity else None
+        path = self._of(plan.records).path(identity, plan.labels) if identity else None
         known = load(path) if path and plan.options.existing == "skip" else None
         return Work(place, plan, identity, known)
 
     def records(self, folder: Path) -> list[Record]:
         """The newest records of a folder that can be read; rates are taken from them."""
-        paths = list(self._paths(folder).values())
+        paths = [folder / name for name in json_names(folder) if id_of(name)]
         found = []
-        for path in sorted(paths, key=lambda p: -p.stat().st_mtime)[:READ]:
+        times = {}
+        for path in paths:
+            with suppress(OSError):  # another process may remove one meanwhile
+                times[path] = path.stat().st_mtime
+        for path in sorted(times, key=lambda p: -times[p])[:READ]:
             try:
                 found.append(load(path))
             except RecordError as error:
                 log.info("%s", error)
         return found
 
-    def _paths(self, folder: Path) -> dict[str, Path]:
-        """The files of a folder of records by the id in their names."""
-        if folder not in self._files:
-            paths = folder.glob("*-*.json")
-            self._files[folder] = {path.stem.rpartition("-")[2]: path for path in paths}
-        return self._files[folder]
+    def _of(self, folder: Path) -> Names:
+        if folder not in self._names:
+            self._names[folder] = Names(folder)
+        return self._names[folder]
 
 
 @dataclass(frozen=True)

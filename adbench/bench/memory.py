@@ -34,23 +34,30 @@ def require(
     """
     if not isinstance(detector, EstimatesMemory):
         return
+    place = detector.device if isinstance(detector, EstimatesDeviceMemory) else "cpu"
 
-    def needed(other: EstimatesMemory) -> int:
-        return other.memory(normal, test, provider) + rest
+    def free_there() -> int | None:
+        return machine.free_device_memory(place)
 
-    if needed(detector) > machine.free_memory():
+    def on_device(other: EstimatesDeviceMemory) -> int:
+        return other.device_memory(normal, test, provider)
+
+    def on_cpu(other: Any) -> int:
+        own: int = other.memory(normal, test, provider) + rest
+        shared = place != "cpu" and free_there() is None  # Apple's GPUs take the CPU's memory
+        return own + on_device(other) if shared else own
+
+    if on_cpu(detector) > machine.free_memory() or _short(detector, on_device, free_there()):
         detector.release()
     advice = "free some, or set a smaller geometry.resize and geometry.crop"
-    _require(detector, len(normal), needed, machine.free_memory(), "", advice)
-    if isinstance(detector, EstimatesDeviceMemory):
-        free = machine.free_device_memory(detector.device)
+    _require(detector, len(normal), on_cpu, machine.free_memory(), "", advice)
+    if (free := free_there()) is not None:
+        advice = "set device=cpu, or a smaller geometry.resize and geometry.crop"
+        _require(detector, len(normal), on_device, free, f" on {place}", advice)
 
-        def on_device(other: EstimatesDeviceMemory) -> int:
-            return other.device_memory(normal, test, provider)
 
-        if free is not None:
-            advice = "set device=cpu, or a smaller geometry.resize and geometry.crop"
-            _require(detector, len(normal), on_device, free, f" on {detector.device}", advice)
+def _short(detector: Any, needed: Callable[[Any], int], free: int | None) -> bool:
+    return free is not None and needed(detector) > free
 
 
 def _require(

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_class
 
 from adbench.bench.latency import Protocol
-from adbench.config.build import build, plain
+from adbench.config.build import Builder
 from adbench.data.samples import Dataset
 from adbench.detectors.detector import Decides, Detector, MakesDetector
 from adbench.detectors.feature_detector import FeatureDetector
@@ -108,25 +108,29 @@ class Plan:
         return self.options.timing.enabled and self.timing_refused is None
 
 
-def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
+def plan(
+    config: DictConfig, timing_refused: str | None = None, builder: Builder | None = None
+) -> Plan:
     """Build every part of a composed config.
 
     Args:
         config: Of ``adbench run``.
         timing_refused: Why time must not be measured.
+        builder: That of other jobs, from which parts that are described alike are taken.
 
     Raises:
         AdbenchError: A key is wrong, or the dataset is not there; names each.
     """
+    builder = builder or Builder()
     groups = {*PARTS, "experiment", "hydra"}
-    words = {k: v for k, v in plain(config, "run").items() if k not in groups}
+    words = {k: v for k, v in builder.settings(config).items() if k not in groups}
     options = check(Options, {n: words[n] for n in words if n != "sweep"}, "")
-    dataset = build(config["dataset"], "dataset")
+    dataset = builder.part(config, "dataset")
     _require("dataset", dataset, ("name", "names", "load", "check"))
     own = {"dataset": _label(config["dataset"], "dataset")}
     detector: Detector
     if options.detector is None:
-        detector, labels = described(config, options.device)
+        detector, labels = described(config, options.device, builder)
     else:
         path = expanded(options.detector)
         opened = open_detector(path, options.device, options.weights, options.runtime)
@@ -134,7 +138,9 @@ def plan(config: DictConfig, timing_refused: str | None = None) -> Plan:
     return Plan(options, labels | own, dataset, tuple(dataset.names()), detector, timing_refused)
 
 
-def described(config: DictConfig, device: str) -> tuple[Detector, dict[str, str]]:
+def described(
+    config: DictConfig, device: str, builder: Builder | None = None
+) -> tuple[Detector, dict[str, str]]:
     """The detector that a config describes, not fitted, and the names of its presets.
 
     It is what the settings of the method make, where they make a detector, and else a method on
@@ -142,12 +148,14 @@ def described(config: DictConfig, device: str) -> tuple[Detector, dict[str, str]
 
     Args:
         config: Of ``adbench run``.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, mps, cuda or cuda:N.
+        builder: That of other configs, from which parts that are described alike are taken.
 
     Raises:
         AdbenchError: A key is wrong; names each.
     """
-    geometry, backbone, method = (build(config[part], part) for part in DETECTOR)
+    builder = builder or Builder()
+    geometry, backbone, method = (builder.part(config, part) for part in DETECTOR)
     labels = {part: _label(config[part], part) for part in DETECTOR}
     if isinstance(method, MakesDetector):
         return method.detector(geometry, backbone, device_name(device)), labels

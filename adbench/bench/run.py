@@ -21,6 +21,7 @@ from adbench.results import records
 from adbench.results.disturbed import disturbed
 from adbench.results.records import Record
 from adbench.system.parallel import libraries_known
+from adbench.system.printable import in_line
 from adbench.system.progress import aside, at, doing, finished, happened, progress
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def _run_category(
 ) -> None:
     """Bring the jobs at ``places`` up to date on one category."""
     numbers = session.numbers
-    titles = {p: f"{name}{f', job {numbers[p]}' if numbers else ''}" for p in places}
+    titles = {p: f"{in_line(name)}{f', job {numbers[p]}' if numbers else ''}" for p in places}
     jobs = {p: [numbers[p]] if numbers else [] for p in places}
 
     told: set[int] = set()

@@ -27,6 +27,8 @@ class Shapes(Unshared):
     random weights looks at one blank image, so that no weights are fetched.
     """
 
+    device: str = "cpu"
+    """Where methods are to compute, as of ``Features.device``."""
     _known: dict[str, dict[str, Shape]] = field(default_factory=dict)
 
     def of(
@@ -69,7 +71,7 @@ class Shapes(Unshared):
         shapes = self.of(backbone, size, layers, vectors)
         empty = {n: torch.empty(len(images), *s, device="meta") for n, s in shapes.items()}
         maps = [empty[f"layer{layer}"] for layer in layers]
-        return Features(maps, empty.get("vectors"), size)
+        return Features(maps, empty.get("vectors"), size, device=self.device)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -30,10 +31,13 @@ from adbench.cli.screen import say, say_aside
 from adbench.cli.seats import Seats, seats_of
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
+from adbench.results.raw import RecordError
 from adbench.results.records import load, require_writable
 from adbench.system import machine
 from adbench.system.events import Events, events_on
 from adbench.system.files import write_whole
+from adbench.system.printable import in_line
+from adbench.system.progress import aside, finished, happened, kind_for, progress
 
 AGAIN = "the same command goes on from there"
 
@@ -146,12 +150,13 @@ def measured(
         write_whole(_asked(folder, number), json.dumps(asdict(work), indent=1))
     say(f"{_counted(len(plans), 'job')} in {_counted(len(found), 'bundle')} side by side")
     heads = {number: list(words[bundle.jobs[0]]) for number, bundle in found.items()}
-    why = _launched_apart(launcher, heads, seats) if seats.apart else _launched(launcher, heads)
+    ended = launched_apart(launcher, heads, seats) if seats.apart else _launched(launcher, heads)
     outcomes = {number: Outcome() for number in plans}
-    for number, bundle in found.items():
-        told = _collect(folder, number, bundle, plans, outcomes, why.get(number))
-        for line in told if seats.apart else ():
-            say_aside(line)
+    with progress(kind_for(sys.stderr), sum(len(bundle.jobs) for bundle in found.values())):
+        for number, why in ended:
+            # Bundles that are launched apart have screens of their own, which are files.
+            _collect(folder, number, found[number], plans, outcomes, why, tell=seats.apart)
+            finished(len(found[number].jobs))
     with suppress(OSError):  # some bundles may still be at work
         folder.rmdir()
     for number, outcome in outcomes.items():
@@ -160,40 +165,48 @@ def measured(
     return outcomes, len(found)
 
 
-def _launched(launcher: Launcher, heads: Mapping[int, list[str]]) -> dict[int, str]:
-    """Launch bundles together; why they failed, by their numbers, as far as the launcher tells."""
+Ended = tuple[int, str | None]
+"""The number of a bundle, and why it failed, as far as its launcher tells."""
+
+
+def _launched(launcher: Launcher, heads: Mapping[int, list[str]]) -> list[Ended]:
+    """Launch bundles together, and wait for all of them."""
     try:
         returned = launcher.launch(list(heads.values()), initial_job_idx=min(heads))
     except Exception as error:  # of the launcher or of a lost process; what is done stays done
-        return dict.fromkeys(heads, f"the launcher ended with {_in_a_line(error)}")
-    return {
-        number: _in_a_line(job._return_value)
+        return [(number, f"the launcher ended with {_in_a_line(error)}") for number in heads]
+    return [
+        (number, _in_a_line(job._return_value) if job.status == JobStatus.FAILED else None)
         for number, job in zip(heads, returned, strict=True)
-        if job.status == JobStatus.FAILED
-    }
+    ]
 
 
-def _launched_apart(
+def launched_apart(
     launcher: Launcher, heads: Mapping[int, list[str]], seats: Seats
-) -> dict[int, str]:
+) -> Iterator[Ended]:
     """As ``_launched``, each bundle by itself, so that one that is lost ends the wait for no other.
 
-    The threads wait, and do not keep a process alive that the user ends.
+    The threads wait, and do not keep a process alive that the user ends. A bundle is given as soon
+    as it has ended.
     """
-    left, why = deque(heads.items()), dict[int, str]()
+    left, ended = deque(heads.items()), SimpleQueue[Ended]()
 
     def wait() -> None:
-        with suppress(IndexError):  # no bundle is left
-            while True:
+        while True:
+            try:
                 number, head = left.popleft()
-                why.update(_launched(launcher, {number: head}))
+            except IndexError:  # no bundle is left
+                return
+            try:
+                [found] = _launched(launcher, {number: head})
+            except BaseException as error:  # an answer to every bundle is waited for
+                found = number, f"the launcher ended with {_in_a_line(error)}"
+            ended.put(found)
 
-    waiting = [Thread(target=wait, daemon=True) for _ in range(min(seats.together, len(heads)))]
-    for thread in waiting:
-        thread.start()
-    for thread in waiting:
-        thread.join()
-    return why
+    for _ in range(min(seats.together, len(heads))):
+        Thread(target=wait, daemon=True).start()
+    for _ in heads:
+        yield ended.get()
 
 
 def _collect(
@@ -203,28 +216,53 @@ def _collect(
     plans: Mapping[int, Plan],
     outcomes: dict[int, Outcome],
     why: str | None,
-) -> list[str]:
-    """Add to the outcomes what a bundle left; gives the failures that it told on its screen."""
+    tell: bool,
+) -> None:
+    """Add to the outcomes what a bundle left.
+
+    Args:
+        folder: Where the bundles are.
+        number: Of the bundle, by which its files are named.
+        bundle: What was to be done.
+        plans: The jobs by their numbers.
+        outcomes: Of each job.
+        why: Why the bundle failed, as far as its launcher tells.
+        tell: Whether its records and failures are still to be told.
+    """
     path = _answered(folder, number)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         reason = f"no result: {why or 'its process ended without one'}; {AGAIN}"
         jobs = "job" if len(bundle.jobs) == 1 else "jobs"
-        say_aside(f"{bundle.category}, {jobs} {', '.join(map(str, bundle.jobs))}: {reason}")
+        numbers = ", ".join(map(str, bundle.jobs))
+        with aside():
+            say_aside(f"{in_line(bundle.category)}, {jobs} {numbers}: {reason}")
         for job in bundle.jobs:
             outcomes[job].failures[bundle.category] = reason
-        return []
-    told = []
+            happened("failure", bundle.category, jobs=[job], message=reason)
+        return
     for job in bundle.jobs:
         part, outcome = content[str(job)], outcomes[job]
-        outcome.records += [load(plans[job].records / name) for name in part["records"]]
-        outcome.failures |= part["failures"]
+        failures = dict(part["failures"])
+        for name in part["records"]:
+            try:
+                record = load(plans[job].records / name)
+            except RecordError as error:  # removed meanwhile, or measured again by another process
+                failures[bundle.category] = str(error)
+                continue
+            outcome.records.append(record)
+            if tell:
+                happened("record", record.category, jobs=[job], record=record.name, measured=None)
+        outcome.failures |= failures
         outcome.impossible |= set(part["impossible"])
-        told += [f"{name}, job {job}: {reason}" for name, reason in part["failures"].items()]
+        for name, reason in failures.items():
+            if tell or name not in part["failures"]:
+                happened("failure", name, jobs=[job], message=reason)
+                with aside():
+                    say_aside(f"{in_line(name)}, job {job}: {reason}")
     path.unlink()
     _asked(folder, number).unlink()
-    return told
 
 
 def _counted(count: int, noun: str) -> str:

@@ -14,6 +14,7 @@ from adbench.config.compose import Configs
 from adbench.config.quoting import quoted
 from adbench.errors import AdbenchError
 from adbench.system.files import expanded
+from adbench.system.printable import in_line
 
 OUT, SHA256 = "out=", "sha256="
 
@@ -34,9 +35,12 @@ def _checked(config: DictConfig, overrides: Sequence[str]) -> int:
     rows = dataset.check(geometry)
     texts = ("problems", "notes")
     shown = [{name: value for name, value in row.items() if name not in texts} for row in rows]
+    for row in shown:
+        row["category"] = in_line(row["category"])
     say(tabulate(shown, headers="keys", missingval="-", disable_numparse=[0]))
     problems, notes = (
-        [f"{row['category']}: {text}" for row in rows for text in row[name]] for name in texts
+        [f"{in_line(row['category'])}: {text}" for row in rows for text in row[name]]
+        for name in texts
     )
     for line in [*(problems or ["no problems found"]), *notes]:
         say(line)

@@ -23,7 +23,7 @@ they were. It is written only where scores and maps are the same up to 1e-4 of t
 
   images=DIR     a folder of normal images for this, in place of the training images
   weights=PATH   the backbone's weights on this machine, where they have moved
-  device=auto    where the detector computes: auto, cpu, cuda or cuda:N
+  device=auto    where the detector computes: auto, cpu, mps, cuda or cuda:N
 
 The input is `images`, (n, H, W, 3) uint8 RGB for any n. The outputs are `score`, (n,), and `map`,
 (n, H, W), both float32. Resizing and cropping stay outside; the metadata `input` holds the lines of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from adbench.cli.screen import say
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
-from adbench.system.files import expanded, try_file
+from adbench.system.files import existing_folder, expanded, try_file
 
 if TYPE_CHECKING:
     from adbench.bench.plan import Plan
@@ -154,7 +154,7 @@ def _parsed(words: Sequence[str]) -> _Words:
 
 
 def _require_writable(out: Path) -> None:
-    """Try whether the file can be written, before the work; its folder is made."""
+    """Try whether the file can be written, before the work."""
     try:
         try_file(out)
     except OSError as error:
@@ -162,7 +162,7 @@ def _require_writable(out: Path) -> None:
 
 
 def _require_room(out: Path, size: int) -> None:
-    free = shutil.disk_usage(out.parent).free
+    free = shutil.disk_usage(existing_folder(out.parent)).free
     if size > free:
         raise AdbenchError(
             f"out={out}: {size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free there"

@@ -17,7 +17,7 @@ from adbench.bench.run import Outcome, run
 from adbench.bench.session import Reads, Session
 from adbench.cli.screen import complain, say, say_aside
 from adbench.cli.sweep import Done
-from adbench.config.build import build, refuse_unread
+from adbench.config.build import Builder, refuse_unread
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.results import summary, thresholds
@@ -51,6 +51,7 @@ class Task:
     fresh: bool = True
     results: Path | None = None
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
+    _builder: Builder = field(default_factory=Builder)
 
     def __reduce__(self) -> tuple[type["Task"], tuple[Any, ...]]:
         # Another process plans its own job.
@@ -65,7 +66,9 @@ class Task:
         overrides = list(here.overrides.task)
         known = None if refused else self._plans.get(tuple(overrides))
         try:
-            planned = known or planned_job(config, overrides, refused, self.only_time)
+            planned = known or planned_job(
+                config, overrides, refused, self.only_time, self._builder
+            )
             fresh, self.fresh = self.fresh, False
             outcome = measure([planned], fresh)[0]
         except AdbenchError as error:
@@ -86,7 +89,9 @@ class Task:
             if any(word.startswith("detector=") and word != "detector=null" for word in overrides):
                 refuse_own(overrides)  # a word for another method would be called unknown
             config = self.configs.compose(overrides)
-            self._plans[key] = planned_job(config, overrides, only_time=self.only_time)
+            self._plans[key] = planned_job(
+                config, overrides, only_time=self.only_time, builder=self._builder
+            )
         return self._plans[key]
 
     def refuse(self, error: AdbenchError, number: int, overrides: Sequence[str]) -> None:
@@ -120,7 +125,11 @@ class Task:
             raise
         except OSError as error:
             if number is None:
-                raise SystemExit(complain(error)) from None
+                say_aside(
+                    f"cannot write to {planned.results}: {error.strerror or error}; the records "
+                    "are kept: make room there, and run the same command again"
+                )
+                raise SystemExit(1) from None
             outcome.failures["results"] = str(error)
             say_aside(f"job {number}: {error}")
         self._finish(planned, outcome, number, overrides)
@@ -160,6 +169,7 @@ def planned_job(
     overrides: Sequence[str],
     refused: str | None = None,
     only_time: bool = False,
+    builder: Builder | None = None,
 ) -> Plan:
     """The plan of a job.
 
@@ -168,12 +178,14 @@ def planned_job(
         overrides: What was typed for it.
         refused: Why time must not be measured.
         only_time: Whether records are given the time that they lack, and nothing else is measured.
+        builder: That of other jobs, from which parts that are described alike are taken.
 
     Raises:
         AdbenchError: A setting is wrong, or was typed and is not read; or time alone is wanted
             where none can be taken.
     """
-    planned = replace(plan(config, refused), only_time=only_time)
+    builder = builder or Builder()
+    planned = replace(plan(config, refused, builder), only_time=only_time)
     if only_time and not planned.wants_time:
         reason = refused or "timing.enabled=false is set"
         raise AdbenchError(f"timing=only: no time is taken here: {reason}")
@@ -183,7 +195,7 @@ def planned_job(
         refuse_own(overrides)
     for part in PARTS:
         if any(o.lstrip("+").startswith(f"{part}.") for o in overrides):
-            refuse_unread(overrides, config[part], build(config[part], part), part)
+            refuse_unread(overrides, config[part], builder.part(config, part), part)
     for override in overrides:
         if why := unread(planned.options, [override.lstrip("+").partition("=")[0]]):
             raise AdbenchError(f"{override}: {why}; set that too, or leave this out")

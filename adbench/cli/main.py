@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import adbench
 from adbench.cli.process import (
+    FOLDER_FLAGS,
     Ended,
     ended_by_signals,
     give_up_streams,
@@ -68,7 +69,6 @@ _OWN_WORDS = ("run", "fit", "predict", "export", "score")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _PIPE = 13
 """The number of SIGPIPE, which Windows lacks."""
-_FOLDER_FLAGS = ("--config-dir", "-cd")
 _SWITCHES = ("--json", "--check", "--measured", "--dark", "-m", "--multirun")
 _VALUED = ("--x", "--per", "--metric", "--format", "--nodes")
 
@@ -160,7 +160,7 @@ def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
     remaining = iter(words)
     for word in remaining:
         flag, equals, value = word.partition("=")
-        if flag not in _FOLDER_FLAGS:
+        if flag not in FOLDER_FLAGS:
             rest.append(word)
             continue
         folder = value if equals else next(remaining, "")

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adbench.cli.output import lines_on_stderr
+from adbench.cli.process import refuse_progress, take_progress
+from adbench.cli.run_words import ONLY_TIME, own_words
 from adbench.cli.screen import say, say_aside
 from adbench.config.compose import Configs
 from adbench.config.overrides import expand
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from adbench.bench.rates import Rates
     from adbench.bench.shapes import Sized
 
-_OF_A_RUN = ("bars.", "report=", "split=", "hydra.", "hydra/", "launcher=")
+_OF_A_RUN = ("bars.", "report=", "split=", "hydra.", "hydra/", "launcher=", "progress=")
 """Words of ``adbench run`` and ``adbench reproduce`` that bear on no job."""
 _OF_A_SIZE = ("images=", "categories=", "test_share=")
 
@@ -31,7 +33,12 @@ def command(given: Namespace, configs: Configs) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     nodes = _nodes(given.nodes)
     sizes = [word for word in given.words if word.startswith(_OF_A_SIZE)]
-    words = [w for w in given.words if w not in sizes and not w.startswith(_OF_A_RUN)]
+    own = [*sizes, ONLY_TIME]
+    words = [w for w in given.words if w not in own and not w.startswith(_OF_A_RUN)]
+    only_time = ONLY_TIME in given.words
+    if only_time:
+        _refuse_beside_only_time(words, sizes)
+    _refuse_as_run_does(given.words, configs)
     content = _sized(sizes, words) if sizes else None
     jobs = _jobs(words, given.multirun, configs)
     if content is None and complete(jobs, configs):
@@ -44,7 +51,7 @@ def command(given: Namespace, configs: Configs) -> int:
             say(f"{count} every record already: nothing is to be run")
         return 0
     with lines_on_stderr(given.json):
-        plans, wrong = _plans(jobs, configs)
+        plans, wrong = _plans(jobs, configs, only_time)
         if content is not None:
             plans = [replace(plan, categories=(content.name,)) for plan in plans]
         from adbench.cli.plan_table import Shown, misfits
@@ -53,14 +60,30 @@ def command(given: Namespace, configs: Configs) -> int:
     shown = Shown(costs, rates, nodes, wrong)
     problems = misfits(plans, costs) if given.check else []
     shown.print_json(problems) if given.json else shown.print()
-    for line in problems[:1]:
+    for line in problems:
         say_aside(line)
     return 1 if problems else 0
 
 
+def _refuse_as_run_does(words: Sequence[str], configs: Configs) -> None:
+    """Refuse wrong words that bear on no job, as the command does that is planned."""
+    known = configs.known("hydra/launcher")
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("launcher", "hydra/launcher") and value not in known:
+            raise AdbenchError(f"{word}: there is no such launcher, but {', '.join(known)}")
+    refuse_progress(take_progress(["run", *words])[0])
+    if not any(_is_table(word) for word in words):
+        own_words(words)
+
+
+def _is_table(word: str) -> bool:
+    return "=" not in word and not word.startswith(("+", "~"))
+
+
 def _jobs(words: Sequence[str], sweep: bool, configs: Configs) -> list[tuple[str, ...]]:
     """The words of each job: of a table, of a sweep, or of one run."""
-    tables = [word for word in words if "=" not in word and not word.startswith(("+", "~"))]
+    tables = [word for word in words if _is_table(word)]
     overrides = configs.current_words([word for word in words if word not in tables])
     if len(tables) > 1:
         raise AdbenchError(f"plan: {' '.join(tables)}: name one table, or none")
@@ -73,18 +96,22 @@ def _jobs(words: Sequence[str], sweep: bool, configs: Configs) -> list[tuple[str
     return [tuple(overrides)]
 
 
-def _plans(jobs: Sequence[Sequence[str]], configs: Configs) -> tuple[list["Plan"], list[str]]:
+def _plans(
+    jobs: Sequence[Sequence[str]], configs: Configs, only_time: bool = False
+) -> tuple[list["Plan"], list[str]]:
     """The plans of the jobs, and why some of them cannot run.
 
     Raises:
         AdbenchError: None of them can.
     """
     from adbench.cli.job import planned_job
+    from adbench.config.build import Builder
 
-    plans, wrong = [], []
+    plans, wrong, builder = [], [], Builder()
     for words in jobs:
         try:
-            plans.append(planned_job(configs.compose(words), words))
+            config = configs.compose(words)
+            plans.append(planned_job(config, words, only_time=only_time, builder=builder))
         except AdbenchError as error:
             wrong.append(error)
     if not plans:
@@ -154,14 +181,14 @@ def _sized(words: Sequence[str], others: Sequence[str]) -> "Sized":
     return Sized.of(each - tested, tested, categories)
 
 
-def _number(name: str, word: object, least: int) -> int:
+def _number(name: str, word: object, least: int, most: float = 1e12) -> int:
     try:
         value = float(str(word))
     except ValueError:
         value = -1.0
-    if not least <= value <= 1e12 or value != int(value):
+    if not least <= value <= most or value != int(value):
         raise AdbenchError(
-            f"{name}={word}: is a whole number of {least} or more, such as {name}=1e6"
+            f"{name}={word}: is a whole number from {least} to {most:,.0f}, such as {name}=16"
         )
     return int(value)
 
@@ -179,7 +206,16 @@ def _share(word: str | None, usual: float) -> float:
 
 
 def _nodes(word: str | None) -> int | None:
-    return None if word is None else _number("--nodes", word, 1)
+    return None if word is None else _number("--nodes", word, 1, most=1e6)
+
+
+def _refuse_beside_only_time(words: Sequence[str], sizes: Sequence[str]) -> None:
+    """Refuse words that go with no record of a run: ``timing=only`` completes those alone."""
+    if wrong := [*sizes, *filter(_is_table, words)]:
+        raise AdbenchError(
+            f"{ONLY_TIME}: completes the records of `adbench run` that are there; leave {wrong[0]} "
+            "out"
+        )
 
 
 def _refuse_dataset(words: Sequence[str]) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 from tabulate import tabulate
 
 from adbench.bench.cost import Cost, makespan, total
+from adbench.bench.growth import NOTHING, Estimate
 from adbench.bench.plan import Plan
-from adbench.bench.rates import NOTHING, Estimate, Rates
+from adbench.bench.rates import Rates
 from adbench.cli.output import print_json
+from adbench.cli.run_words import ONLY_TIME
 from adbench.cli.screen import say, say_aside
 from adbench.system.files import cache_folder
 from adbench.system.machine import free_memory
@@ -70,6 +72,7 @@ class Shown:
                 "sum": {
                     "records_present": sum(c.present * c.times for c in self.costs),
                     "records_to_make": sum(_to_make(c) * c.times for c in self.costs),
+                    "records_absent": self._absent,
                     "images_to_extract": sum(c.images * c.times for c in self.costs),
                     "feature_bytes": sum(c.features * c.times for c in self.costs),
                     "disk_bytes": asdict(self._disk),
@@ -115,6 +118,8 @@ class Shown:
         seconds = self._seconds
         bundles = sum(cost.times for cost in self.costs)
         yield f"{bundles} bundle{'' if bundles == 1 else 's'}; in sum about {_in_words(seconds)}"
+        if self._absent:
+            yield f"{self._absent} without a record: {ONLY_TIME} makes none"
         if self._stages:
             parts = (f"{name} {_short(s.about / 60)}" for name, s in self._stages.items())
             yield f"minutes by stage: {', '.join(parts)}"
@@ -144,6 +149,10 @@ class Shown:
             for end in ("about", "low", "high")
         ]
         return Estimate(*ends)
+
+    @property
+    def _absent(self) -> int:
+        return sum(cost.absent * cost.times for cost in self.costs)
 
     @property
     def _seconds(self) -> Estimate:
@@ -233,6 +242,7 @@ def _content(cost: Cost) -> dict[str, Any]:
         "settings": cost.settings,
         "records_present": cost.present,
         "records_to_make": _to_make(cost),
+        "records_absent": cost.absent,
         "images_to_extract": cost.images,
         "feature_bytes": cost.features,
         "disk_bytes": asdict(cost.disk),
@@ -245,7 +255,7 @@ def _content(cost: Cost) -> dict[str, Any]:
 
 def _to_make(cost: Cost) -> int:
     """Records to be made or completed."""
-    return cost.settings - cost.present - len(cost.impossible)
+    return cost.settings - cost.present - cost.absent - len(cost.impossible)
 
 
 def _largest(costs: Sequence[Cost]) -> Estimate | None:

@@ -20,6 +20,7 @@ from adbench.reports.swept import axis_of, narrowed, of_jobs, of_records
 from adbench.reports.tables import table
 from adbench.results.style import DARK, LIGHT
 from adbench.system.files import expanded
+from adbench.system.printable import in_line
 
 SWEEP, TABLE = "sweep=", "table="
 
@@ -97,7 +98,9 @@ def _sweep(
         for job, own in zip(jobs, varied(jobs), strict=True):
             name = " ".join(f"{key}={value}" for key, value in own.items())
             why = {**job.failures, **job.skipped}
-            left += [f"Left out: {name}: {category}: {w}." for category, w in why.items()]
+            left += [
+                f"Left out: {in_line(f'{name}: {category}')}: {w}." for category, w in why.items()
+            ]
         points = of_jobs(list(zip(varied(jobs), [job.records for job in jobs], strict=True)))
         kept = {r.id for r in narrowed([p.record for p in points], words, configs)}
         points = [point for point in points if point.record.id in kept]

@@ -38,7 +38,7 @@ standard input, one path a line. ./a=b.png is a path, and a=b.png where there is
   submission=DIR   the folder that the server of MVTec AD 2 takes, of CATEGORY/test_private images
   out=FILE         rows into a .csv file, with --json a .jsonl file, and not on standard output
   batch=16         images that are scored at once; 1 where they come from -
-  device=auto      where a .safetensors file computes: auto, cpu, cuda or cuda:N
+  device=auto      where a .safetensors file computes: auto, cpu, mps, cuda or cuda:N
   threads=N        CPU threads
   weights=PATH     where the backbone's weights lie on this machine
   runtime=onnxruntime  what computes an .onnx file: onnxruntime or openvino

@@ -19,6 +19,8 @@ from adbench.system.events import EventHandler, Events
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 _SIGNALS = ("SIGTERM", "SIGHUP")
 _EVENTS = "progress=json"
+FOLDER_FLAGS = ("--config-dir", "-cd")
+"""Before a folder with configs of the user."""
 _TELLING = ("run", "reproduce", "fit", "score", "export")
 """Commands that tell what they do while they work, to machines where this word is typed."""
 
@@ -62,8 +64,15 @@ def take_progress(words: list[str]) -> tuple[list[str], bool]:
 
     Commands that tell no progress refuse it as a word that they do not know.
     """
-    wanted = _EVENTS in words and words[0] in _TELLING
+    wanted = _EVENTS in words and _command_of(words) in _TELLING
     return ([word for word in words if word != _EVENTS] if wanted else words), wanted
+
+
+def _command_of(words: list[str]) -> str:
+    """The first word that is neither a folder of configs nor the flag before one."""
+    before = ["", *words]
+    found = (w for w, b in zip(words, before, strict=False) if not {w, b} & {*FOLDER_FLAGS})
+    return next((word for word in found if not word.startswith("-")), "")
 
 
 def refuse_progress(words: list[str]) -> None:

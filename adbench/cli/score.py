@@ -14,6 +14,7 @@ from adbench.cli.screen import say, say_aside
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.system.files import expanded
+from adbench.system.printable import in_line
 
 if TYPE_CHECKING:
     from adbench.bench.given import Files, Tool
@@ -156,13 +157,13 @@ def _measured(job: _Job) -> "tuple[list[Record], bool]":
                 failed = True
                 happened("failure", name, message=str(error))
                 with aside():
-                    say_aside(f"{name}: {error}")
+                    say_aside(f"{in_line(name)}: {error}")
             else:
                 found.append(record)
                 happened("record", name, record=record.name, measured=True)
                 with aside():
                     for line in lines:
-                        say_aside(f"{name}: {line}")
+                        say_aside(f"{in_line(name)}: {line}")
             finished()
     return found, failed
 

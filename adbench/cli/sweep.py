@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from adbench.cli.screen import say, say_aside
 from adbench.errors import AdbenchError
 from adbench.results import sweep
+from adbench.results.raw import RecordError
 from adbench.results.records import Record, load
 from adbench.system.files import write_whole
 
@@ -23,7 +25,7 @@ class Done:
     """What was typed for it."""
     records: list[Record] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    """Category or ``settings`` -> why there is no record."""
+    """Category, file of a record, or ``settings`` -> why there is no record."""
     skipped: dict[str, str] = field(default_factory=dict)
     """The same where the settings are impossible and the user said that such jobs are skipped."""
     absent: list[str] = field(default_factory=list)
@@ -83,9 +85,11 @@ def new_folder(results: Path) -> Path:
         AdbenchError: It cannot be made.
     """
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = (results / "sweeps" / f"{stamp}_{os.getpid()}").absolute()
+    # Containers and machines that share the folder may have equal times and process numbers.
+    own = f"{stamp}_{os.getpid()}_{secrets.token_hex(3)}"
+    folder = (results / "sweeps" / own).absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
     except OSError as error:
         raise AdbenchError(f"cannot write to {folder}: {error.strerror}; set results=DIR") from None
     return folder
@@ -105,4 +109,11 @@ def varied(jobs: Sequence[Done]) -> list[dict[str, str]]:
 def _done(content: dict[str, Any], folder: Path) -> Done:
     records = (folder / content.pop("folder")).resolve()
     names = content.pop("records")
-    return Done(records=[load(records / name) for name in names], **content)
+    done = Done(**content)
+    for name in names:
+        try:
+            done.records.append(load(records / name))
+        except RecordError as error:  # removed meanwhile, or measured again by another process
+            say_aside(str(error))
+            done.failures[name] = str(error)
+    return done

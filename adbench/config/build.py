@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from adbench.config.compose import config_folder
@@ -38,23 +38,41 @@ def build(node: DictConfig, path: str) -> Any:
             read from the environment.
     """
     if not isinstance(node, DictConfig):
-        raise AdbenchError(f"{path}: must hold _target_ and settings, got {node!r}")
-    refuse_computed(node, path, _RECORDED.get(path))
-    settings = plain(node, path)
-    target = settings.pop("_target_", None)
-    _check_name(settings.pop("name", None), path)
-    cls = settings_class(target, path)
-    raw = _raw(node)
-    settings = drop_words(settings, cls, raw, path)
-    if unknown_keys(settings, cls):  # words that nothing refers to since others were overridden
-        for preset in _presets(path, target):
-            settings = drop_words(settings, cls, preset, path)
-    try:
-        return check(cls, settings, path)
-    except AdbenchError as error:
-        lines = _in_words(str(error), word_of(cls, raw, path))
-        lines += filter(None, (_hint(cls, keys, path) for keys in unknown_keys(settings, cls)))
-        raise AdbenchError("\n".join(lines)) from None
+        raise _no_node(path, node)
+    root = node._get_root()
+    raw, at = _raw(node), () if root is node else tuple(path.split("."))
+    refuse_computed(raw, at, _raw(root), path, _RECORDED.get(path))
+    return _built(raw, plain(node, path), path)
+
+
+class Builder:
+    """Builds the parts of many configs.
+
+    Parts that are described alike, such as one network in many jobs, are built once. Callers share
+    them and must not change them.
+    """
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+        self._config: DictConfig | None = None
+
+    def settings(self, config: DictConfig) -> dict[str, Any]:
+        """A composed config as plain Python with its interpolations resolved."""
+        if config is not self._config:
+            self._settings, self._raw = plain(config, "run"), _raw(config)
+            self._config = config
+        return self._settings
+
+    def part(self, config: DictConfig, path: str) -> Any:
+        """What ``build`` gives for a part of a composed config. Raises what it raises."""
+        settings, raw = self.settings(config)[path], self._raw[path]
+        if not isinstance(settings, dict):
+            raise _no_node(path, settings)
+        refuse_computed(raw, (path,), self._raw, path, _RECORDED.get(path))
+        key = repr([path, raw, settings])
+        if key not in self._built:
+            self._built[key] = _built(raw, settings, path)
+        return self._built[key]
 
 
 def class_of(node: DictConfig, path: str) -> type:
@@ -101,7 +119,29 @@ def refuse_unread(overrides: Sequence[str], node: DictConfig, built: Any, part: 
             raise AdbenchError(f"{override}: {why}; set that too, or leave this out")
 
 
-def _raw(node: DictConfig) -> dict[str, Any]:
+def _built(raw: dict[str, Any], settings: dict[str, Any], path: str) -> Any:
+    """The object of a node, as it was written and with its interpolations resolved."""
+    settings = dict(settings)
+    target = settings.pop("_target_", None)
+    _check_name(settings.pop("name", None), path)
+    cls = settings_class(target, path)
+    settings = drop_words(settings, cls, raw, path)
+    if unknown_keys(settings, cls):  # words that nothing refers to since others were overridden
+        for preset in _presets(path, target):
+            settings = drop_words(settings, cls, preset, path)
+    try:
+        return check(cls, settings, path)
+    except AdbenchError as error:
+        lines = _in_words(str(error), word_of(cls, raw, path))
+        lines += filter(None, (_hint(cls, keys, path) for keys in unknown_keys(settings, cls)))
+        raise AdbenchError("\n".join(lines)) from None
+
+
+def _no_node(path: str, got: Any) -> AdbenchError:
+    return AdbenchError(f"{path}: must hold _target_ and settings, got {got!r}")
+
+
+def _raw(node: Container) -> dict[str, Any]:
     """The node as plain Python with its interpolations as they were written."""
     raw = OmegaConf.to_container(node, resolve=False)
     return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) else {}

@@ -1,6 +1,7 @@
 """Configs: the YAML files of adbench and of the user, composed with Hydra (hydra.cc)."""
 
 import copy
+import pickle
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -62,8 +63,10 @@ class Configs:
         self._search_path = _extended(search, self.user_folders)
         self.loader = _Loader(self._search_path)
         self._repository = _RunAlone(self.loader.repository)
-        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], bytes] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._current: dict[str, str] = {}
+        self._parsed: dict[str, tuple[Override, bool]] = {}
 
     def __reduce__(self) -> tuple[type["Configs"], tuple[tuple[Path, ...]]]:
         return Configs, (self.user_folders,)  # another process composes anew
@@ -128,7 +131,10 @@ class Configs:
 
         The values of a sweep are replaced too.
         """
-        return [self._current_word(word) for word in readable(words)]
+        for word in words:
+            if word not in self._current:  # jobs of a sweep have most words in common
+                self._current[word] = self._current_word(readable([word])[0])
+        return [self._current[word] for word in words]
 
     def searchpath(self) -> list[str]:
         """The override by which Hydra finds the user's folders; none where there are no folders."""
@@ -152,17 +158,26 @@ class Configs:
             with open_dict(config):
                 del config["hydra"]
             return config
-        parsed = [parse(word) for word in words]
-        ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
-        chosen = [o for o in parsed if self._repository.group_exists(o.key_or_group)]
+        parsed = [self._parse(word) for word in words]
+        overrides = [override for override, _ in parsed]
+        ConfigLoaderImpl.validate_sweep_overrides_legal(overrides, RunMode.RUN, from_shell=False)
+        chosen = [override for override, chooses in parsed if chooses]
         _refuse_no_name(chosen)
-        config = copy.deepcopy(self._base(chosen))
-        values = [o for o in parsed if o not in chosen]
+        config = self._base(chosen)
+        values = [override for override, chooses in parsed if not chooses]
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         return config
 
+    def _parse(self, word: str) -> tuple[Override, bool]:
+        """An override, and whether it chooses a preset."""
+        if word not in self._parsed:
+            override = parse(word)
+            chooses = self._repository.group_exists(override.key_or_group)
+            self._parsed[word] = override, chooses
+        return self._parsed[word]
+
     def _base(self, chosen: list[Override]) -> DictConfig:
-        """The config of chosen presets; rows of a table often choose the same."""
+        """A config of chosen presets that is the caller's own; many jobs often choose the same."""
         key = tuple(str(override.input_line) for override in chosen)
         if key not in self._bases:
             found = create_defaults_list(self._repository, PRIMARY, chosen, False, False)
@@ -171,8 +186,9 @@ class Configs:
             base.pop("hydra", None)
             OmegaConf.set_struct(base, True)
             ConfigLoaderImpl._apply_overrides_to_config(found.config_overrides, base)
-            self._bases[key] = base
-        return self._bases[key]
+            self._bases[key] = pickle.dumps(base)
+        config: DictConfig = pickle.loads(self._bases[key])  # a ninth of the time of deepcopy
+        return config
 
 
 class _RunAlone(CachingConfigRepository):

@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from adbench.errors import AdbenchError
 
 RESOLVERS = ("oc.env", "now", "hydra", "python_version")
@@ -64,25 +62,27 @@ def refuse_unknown(raw: dict[Any, Any]) -> None:
                 )
 
 
-def refuse_computed(node: DictConfig, path: str, keys: list[str] | None = None) -> None:
+def refuse_computed(
+    raw: dict[str, Any], at: tuple[str, ...], whole: Any, path: str, keys: list[str] | None = None
+) -> None:
     """Refuse resolvers in settings that records keep, behind references too.
 
     So no part of the environment, which may be secret, gets into records and names of files.
 
     Args:
-        node: A part of a whole config, such as ``method``.
-        path: Where it stands.
+        raw: A part of a whole config, such as ``method``, with its interpolations as written.
+        at: Its place in the whole config.
+        whole: The whole config as plain Python, with its interpolations as they were written.
+        path: Where the part stands; named in errors.
         keys: Those that are recorded; None for all of them.
 
     Raises:
         AdbenchError: Names the key and what it holds.
     """
-    raw = OmegaConf.to_container(node, resolve=False)
-    whole = OmegaConf.to_container(node._get_root(), resolve=False)
-    for place, value in leaves(raw if isinstance(raw, dict) else {}):
+    for place, value in leaves(raw):
         if keys is None or place[0] in keys:
-            at = (*path.split("."), *place) if node._get_root() is not node else place
-            _refuse_call(value, at, whole, ".".join(map(str, (path, *place))), frozenset())
+            key = ".".join(map(str, (path, *place)))
+            _refuse_call(value, (*at, *place), whole, key, frozenset())
 
 
 def _refuse_call(

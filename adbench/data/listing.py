@@ -7,6 +7,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from adbench.errors import DataError
+from adbench.system.printable import in_line
 
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
@@ -104,8 +105,7 @@ def open_file(path: Path) -> BufferedReader:
 
 def shown(name: str | Path) -> str:
     """A name as messages print it: in one line, with an escape for what cannot be printed."""
-    text = str(name).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return in_line(str(name))
 
 
 def some(names: Iterable[str], most: int = 3) -> str:

@@ -13,7 +13,7 @@ from adbench.data.archive import Archive
 from adbench.data.listing import shown, some, visible
 from adbench.data.unpack import unpack
 from adbench.errors import AdbenchError, DataError
-from adbench.system.files import cache_folder, try_folder
+from adbench.system.files import cache_folder, existing_folder, try_folder
 from adbench.system.progress import doing
 from adbench.system.settings import digest
 from adbench.system.waiting import turn
@@ -74,7 +74,8 @@ def _unpacked(known: Archive, archive: Path, out: Path) -> int:
     """Unpack beside the place and move what is whole there; the number of files."""
     try:
         try_folder(out.parent)
-        free = shutil.disk_usage(out.parent).free
+        place = existing_folder(out.parent)
+        free = shutil.disk_usage(place).free
     except OSError as error:
         why = error.strerror or error
         raise AdbenchError(f"{shown(out.parent)}: cannot be written to: {why}") from error
@@ -84,11 +85,11 @@ def _unpacked(known: Archive, archive: Path, out: Path) -> int:
             f"{shown(out.parent)}: has {free / 2**20:,.0f} MiB free, and the archive alone has "
             f"{size / 2**20:,.0f}; name another place by out=DIR"
         )
-    for left_behind in out.parent.glob(".*.unpacking"):
+    for left_behind in place.glob(".*.unpacking"):
         if left_behind.name.rsplit(".", 2)[0] == f".{out.name}":  # of a process that was killed
             shutil.rmtree(left_behind, ignore_errors=True)
     with tempfile.TemporaryDirectory(
-        dir=out.parent, prefix=f".{out.name}.", suffix=".unpacking"
+        dir=place, prefix=f".{out.name}.", suffix=".unpacking"
     ) as name:
         made = Path(name) / "content"
         made.mkdir()
@@ -100,6 +101,7 @@ def _unpacked(known: Archive, archive: Path, out: Path) -> int:
                 f"{shown(archive)}: holds no folder with {known.holds}, but "
                 f"{some(path.name for path in visible(made)) or 'nothing'}; is it another dataset?"
             )
+        out.parent.mkdir(parents=True, exist_ok=True)
         os.replace(found, out)
     return files
 

@@ -102,7 +102,7 @@ def _shared(train: Sequence[Sample], test: Sequence[Sample]) -> list[str]:
     trained = dict(zip(digests([s.path for s in train]), train, strict=True))
     tested = zip(digests([s.path for s in test]), test, strict=True)
     return [
-        f"{s.name} is the same file as {trained[d].name}: the test is not blind"
+        f"{shown(s.name)} is the same file as {shown(trained[d].name)}: the test is not blind"
         for d, s in tested
         if d in trained
     ]

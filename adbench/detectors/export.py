@@ -74,7 +74,7 @@ def require_exportable(saved: SavedDetector) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Check, before the work, that a graph can be written; its folder is made.
+    """Check, before the work, that a graph can be written.
 
     Raises:
         AdbenchError: It cannot, or its name does not end in ``.onnx``.
@@ -127,6 +127,7 @@ def export(
             say(parity.words())
             _require(parity, saved)
             files = [made.with_name(made.name + DATA)] * apart + [made]
+            path.parent.mkdir(parents=True, exist_ok=True)
             moved = [_moved(file, path.parent) for file in files]
             if not apart:  # constants of an earlier graph of this name, which nothing refers to now
                 path.with_name(path.name + DATA).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from adbench.data.samples import Images
 from adbench.detectors.detector import Detector, Provider
 from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
 from adbench.features.features import Features
-from adbench.kernels.device import has_double
+from adbench.kernels.device import has_double, memory_is_short
 from adbench.methods import method as methods
 from adbench.methods.method import Method, Scores
 from adbench.system.machine import synchronise
@@ -73,7 +73,7 @@ class FeatureDetector:
             return self._fitted(normal, provider)
 
     def _fitted(self, normal: Images, provider: Provider) -> Self:
-        features = self._features(normal, provider)
+        features = self._features(normal, provider).on_cpu()  # what is learned is kept there
         method = copy.copy(self.method)
         selection = method.selection() if isinstance(method, methods.Selects) else None
         if isinstance(method, methods.Selects) and selection is not None:
@@ -165,14 +165,17 @@ class FeatureDetector:
             return [method.score(features) for method in chosen]
 
     def memory(self, normal: Images, test: int, provider: Provider) -> int:
-        """Bytes that the method holds at its peak; 0 where it makes no estimate."""
+        """Bytes that the method holds on the CPU at its peak; 0 where it makes no estimate."""
         if not isinstance(self.method, methods.EstimatesMemory):
             return 0
         return self.method.memory(self._features(normal, provider), test)
 
     def device_memory(self, normal: Images, test: int, provider: Provider) -> int:
-        """Bytes that the method holds on the device at its peak; 0 where it makes no estimate."""
-        if not isinstance(self.method, methods.EstimatesDeviceMemory):
+        """Bytes that the method holds on the device at its peak; 0 where it makes no estimate.
+
+        They are 0 on the CPU too, where ``memory`` counts everything.
+        """
+        if self.device == "cpu" or not isinstance(self.method, methods.EstimatesDeviceMemory):
             return 0
         return self.method.device_memory(self._features(normal, provider), test)
 
@@ -199,8 +202,9 @@ class FeatureDetector:
         """A block whose error says what to set where the memory of the device runs out."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
-            if self.device == "cpu":  # a fault of a library, which says more than a setting would
+        except RuntimeError as error:
+            # On the CPU it is a fault of a library, which says more than a setting would.
+            if self.device == "cpu" or not memory_is_short(error):
                 raise
             smaller = next((f", or {words}" for words, _ in self.less_memory()), "")
             raise AdbenchError(
@@ -215,7 +219,9 @@ class FeatureDetector:
         features = self._features(images, self.provider)
         if features.size != self.size:
             raise other_size(features.size, self.size)
-        return features
+        # Only a method that computes on a device copes with features that are there.
+        knows = isinstance(self.method, methods.EstimatesDeviceMemory)
+        return features if knows else features.on_cpu()
 
     def _features(self, images: Images, provider: Provider | None) -> Features:
         if provider is None:

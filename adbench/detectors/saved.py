@@ -189,7 +189,7 @@ def load(path: Path, device: str = "auto", weights: str | None = None) -> SavedD
 
     Args:
         path: What ``save`` wrote.
-        device: Where it is to compute: auto, cpu, cuda or cuda:N.
+        device: Where it is to compute: auto, cpu, mps, cuda or cuda:N.
         weights: The file of the backbone's weights on this machine, where it has another place than
             on that of the fit.
 

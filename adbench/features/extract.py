@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from torch import Tensor
 
 from adbench.backbones.backbone import Backbone
 from adbench.data.geometry import Geometry
@@ -38,8 +39,10 @@ VERSION = 1
 VECTORS = "vectors"
 """The name under which pooled vectors are kept."""
 
-Batch = dict[str, np.ndarray]
-"""Arrays of the same images by name: ``layer1``, ``layer2``, ..., ``vectors``."""
+Batch = dict[str, Tensor]
+"""Features of the same images by name, ``layer1``, ``layer2``, ..., ``vectors``, on any device."""
+Arrays = dict[str, np.ndarray | Tensor]
+"""The same for all images: mapped from files, or in memory."""
 
 
 @dataclass
@@ -74,6 +77,9 @@ class Extractor:
     ) -> tuple[Features, float | None]:
         """The features of images, kept on disk where the images are files with digests.
 
+        Decoded arrays without digests are scored once. If they are one batch, their features stay
+        on the device where the backbone computed them; all other features are on the CPU.
+
         Where a clock collects stages, ``preprocess`` and ``backbone`` are clocked.
 
         Args:
@@ -94,11 +100,11 @@ class Extractor:
         content = self._content(images)
         folder = self.folder / "features" / content if self.folder and content else None
         arrays, seconds = self._read_or_make(images, names, folder)
-        bases: list[object] = [array.base for array in arrays.values()]
+        bases: list[object] = [a.base for a in arrays.values() if isinstance(a, np.ndarray)]
         source, key = self._names(content, names)
         features = Features(
-            maps=[torch.from_numpy(arrays[name]) for name in names if name != VECTORS],
-            vectors=torch.from_numpy(arrays[VECTORS]) if vectors else None,
+            maps=[torch.as_tensor(arrays[name]) for name in names if name != VECTORS],
+            vectors=torch.as_tensor(arrays[VECTORS]) if vectors else None,
             size=self.geometry.size or size_of_first(images, self.geometry),
             source=source,
             key=key,
@@ -128,7 +134,7 @@ class Extractor:
 
     def _read_or_make(
         self, images: Images, names: list[str], folder: Path | None
-    ) -> tuple[Batch, float | None]:
+    ) -> tuple[Arrays, float | None]:
         """The arrays ``names``, and the seconds of making them where all are made now."""
         kept = self._kept(folder, names, len(images))
         if folder is not None and len(kept) < len(names):
@@ -149,11 +155,11 @@ class Extractor:
                     error,
                 )
         if missing := _without(names, kept):
-            made, seconds = self._in_memory(images, missing)
-            return {**kept, **made}, None if kept else seconds
+            whole, seconds = self._in_memory(images, missing)
+            return {**kept, **whole}, None if kept else seconds
         return kept, None
 
-    def _kept(self, folder: Path | None, names: list[str], n: int) -> Batch:
+    def _kept(self, folder: Path | None, names: list[str], n: int) -> Arrays:
         if folder is None:
             return {}
         found = {name: self.store.open(folder / f"{name}.npy", n) for name in names}
@@ -177,7 +183,7 @@ class Extractor:
                         file = folder / f"{name}.npy"
                         writers[name] = stack.enter_context(writer(file, shape))
                 for name, array in batch.items():
-                    writers[name].write(array)
+                    writers[name].write(array.cpu().numpy())
         return time.perf_counter() - start
 
     def _in_memory(self, images: Images, names: list[str]) -> tuple[Batch, float]:
@@ -185,7 +191,9 @@ class Extractor:
         start, made, done = time.perf_counter(), Batch(), 0
         for batch in self._batches(images, names):
             if len(batch[names[0]]) == len(images):  # nothing to put together
-                return batch, time.perf_counter() - start
+                stay = not images.digests
+                whole = {n: a if stay and self._there(a) else a.cpu() for n, a in batch.items()}
+                return whole, time.perf_counter() - start
             if not made:
                 needed, free = _bytes(batch, len(images)), machine.free_memory()
                 if needed > free:
@@ -195,12 +203,16 @@ class Extractor:
                         "cache=DIR to a folder with room"
                     )
                 for name, array in batch.items():
-                    made[name] = np.empty((len(images), *array.shape[1:]), np.float32)
+                    made[name] = torch.empty(len(images), *array.shape[1:])
             size = len(batch[names[0]])
             for name, array in batch.items():
                 made[name][done : done + size] = array
             done += size
         return made, time.perf_counter() - start
+
+    def _there(self, array: Tensor) -> bool:
+        """Whether an array is on a device such as methods may compute on."""
+        return array.device.type == torch.device(self.device).type
 
     def _batches(self, images: Images, names: list[str]) -> Iterator[Batch]:
         """The arrays ``names`` of the images, ``batch`` images at a time."""
@@ -208,9 +220,9 @@ class Extractor:
         for inputs in batches_of(images, self.geometry, self.batch):
             with stage("backbone"):
                 maps, pooled = self.backbone.extract(inputs, layers, VECTORS in names)
-            batch = {f"layer{i}": m.numpy() for i, m in zip(layers, maps, strict=True)}
+            batch = {f"layer{i}": m for i, m in zip(layers, maps, strict=True)}
             if pooled is not None:
-                batch[VECTORS] = pooled.numpy()
+                batch[VECTORS] = pooled
             for name, array in batch.items():
                 require_finite(array, f"features {name} of {place_of(images)}")
             yield batch
@@ -221,7 +233,7 @@ def _arrays(layers: Sequence[int], vectors: bool) -> list[str]:
     return [f"layer{i}" for i in sorted(layers)] + [VECTORS] * vectors
 
 
-def _without(names: list[str], kept: Batch) -> list[str]:
+def _without(names: list[str], kept: Arrays) -> list[str]:
     return [name for name in names if name not in kept]
 
 

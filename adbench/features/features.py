@@ -20,8 +20,8 @@ class Features:
         source: Names backbone, weights, layers and geometry; a fitted method refuses features
             of another source.
         key: Names the source and the images; empty where nothing may be kept under its name.
-        device: Where a method may compute, such as ``cuda:0``; the tensors themselves are on
-            the CPU, apart from those that ``on_device`` gives.
+        device: Where a method may compute, such as ``cuda:0``. The tensors are on the CPU, or
+            already on the device, as those of decoded images that are scored at once.
         plain: Whether methods compute by plain torch on the CPU too, as they do on every other
             device, so that the one can be compared with the other.
         files: Where the maps are mapped from, if they are.
@@ -57,10 +57,12 @@ class Features:
         return device if self.plain or device.type != "cpu" else None
 
     def on_device(self) -> "Features":
-        """The same features on their device; those of the CPU are not copied."""
-        maps = [m.to(self.device) for m in self.maps]
-        vectors = None if self.vectors is None else self.vectors.to(self.device)
-        return replace(self, maps=maps, vectors=vectors)
+        """The same features on their device; those that are there are not copied."""
+        return self._moved(self.device)
+
+    def on_cpu(self) -> "Features":
+        """The same features on the CPU, whatever their device; those there are not copied."""
+        return self._moved("cpu")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -93,3 +95,7 @@ class Features:
         for file in self.files:
             if hasattr(mmap, "MADV_DONTNEED"):
                 file.madvise(mmap.MADV_DONTNEED)
+
+    def _moved(self, place: str) -> "Features":
+        vectors = None if self.vectors is None else self.vectors.to(place)
+        return replace(self, maps=[m.to(place) for m in self.maps], vectors=vectors)

@@ -23,6 +23,17 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float64 if has_double(device) else torch.float32
 
 
+def memory_is_short(error: BaseException) -> bool:
+    """Whether an error says that the memory of a device was too small.
+
+    Torch has a class for it, but Apple's GPUs, cuBLAS, cuDNN and cuSOLVER say it in words alone.
+    """
+    words = ("out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
 def block_size(bytes_per_row: int) -> int:
     """How many rows fill ``CHUNK``, at least one."""
     return max(1, CHUNK // max(1, bytes_per_row))
@@ -50,11 +61,13 @@ def in_blocks(work: Callable[[slice], T], rows: int, size: int, what: str) -> li
     done = 0
     while done < rows:
         size = min(size, rows - done)
-        short: torch.OutOfMemoryError | None = None
+        short: RuntimeError | None = None
         try:
             results.append(work(slice(done, done + size)))
             done += size
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not memory_is_short(error):
+                raise
             # Its traceback holds the tensors of the failed block, which must go before the next.
             short = error.with_traceback(None)
         if short is not None:

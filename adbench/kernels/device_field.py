@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adbench.kernels.device import block_size, in_blocks
+from adbench.kernels.device import CHUNK, block_size, in_blocks
 from adbench.kernels.device_mahalanobis import (
     covariances,
     dual,
@@ -170,14 +170,17 @@ class DeviceField:
         Blocks of positions do not count: they shrink where memory is short.
         """
         order = reduction.dims if form == "covariances" else n
-        values = {
-            "covariances": 4 * reduction.positions * order * (order + 1),
-            "rows": n * reduction.nbytes,
-            "maps": 0,
-        }[form]
+        values = 0 if form == "maps" else DeviceField.bytes_beside(reduction, form, n)
         factors = 0 if form == "maps" else 4 * reduction.positions * order**2
         images = 4 * max(IMAGES, 4 * sum(c * h * w for c, h, w in reduction.shapes))
-        return values + factors + images + 8 * m * reduction.positions
+        return values + factors + images + 16 * m * reduction.positions
+
+    @staticmethod
+    def bytes_beside(reduction: Reduction, form: Form, n: int) -> int:
+        """Bytes on the CPU at the peak of a fit to n images: ``values``, or a block of maps."""
+        if form == "covariances":
+            return 4 * reduction.positions * reduction.dims * (reduction.dims + 1)
+        return n * reduction.nbytes if form == "rows" else CHUNK
 
     def _measured(
         self, parts: Sequence[Tensor], known: Tensor | None, ridge: float, block: slice

@@ -29,10 +29,11 @@ class DeviceGallery:
     def __init__(self, image: Callable[[int], Tensor], count: int, device: torch.device) -> None:
         first = image(0)
         self._positions = torch.empty(count, *first.shape, device=device)  # (N, p, c)
-        for number in range(count):
-            self._positions[number] = image(number)
+        self._squares = torch.empty(count, len(first), device=device)  # (N, p)
+        for number, positions in enumerate(self._positions):
+            positions.copy_(image(number))
+            self._squares[number] = positions.square().sum(dim=1)
         require_finite(self._positions, "training features")
-        self._squares = self._positions.square().sum(dim=2)  # (N, p)
 
     @staticmethod
     def bytes(images: int, positions: int, c: int) -> int:

@@ -118,6 +118,17 @@ class Gallery:
                 )
             yield nearest
 
+    def growing_same_place(
+        self, queries: np.ndarray, images: Iterable[int], k: int
+    ) -> Iterator[np.ndarray]:
+        """``growing`` among the positions at the place of each query alone."""
+        nearest = np.empty((len(queries), 0))
+        for number in images:
+            positions = self._image(number)
+            squared = np.square(positions - queries, dtype=np.float64).sum(axis=1, keepdims=True)
+            nearest = np.sort(np.append(nearest, squared, axis=1), axis=1)[:, :k]
+            yield nearest
+
 
 def _screen(images: list[np.ndarray], count: int) -> Screen:
     """A screen on few axes where that pays for searches in other images, else on all."""

@@ -49,9 +49,12 @@ class Neighbors:
 
     def __init__(self, bank: Tensor, device: torch.device | None = None) -> None:
         self.bank = bank.contiguous() if device is None else bank.contiguous().to(device)
-        self._device = device
         self._parts: dict[tuple[int, int], _Leafed | _Flat] = {}
-        if device is None:
+        self._squares: Tensor | None = None
+        if device is not None:
+            # Squared lengths of the rows; squares of all values would take the bank's size again.
+            self._squares = torch.linalg.vector_norm(self.bank, dim=1).square_()
+        else:
             n, d = bank.shape
             with workers():
                 self._screen = Screen(self.bank.numpy(), d if d <= 16 else min(FINE, d // 2))
@@ -65,7 +68,8 @@ class Neighbors:
     @property
     def nbytes(self) -> int:
         """Bytes of the bank and of what is kept to search it."""
-        return self.bank.nbytes + sum(part.nbytes for part in self._parts.values())
+        squares = 0 if self._squares is None else self._squares.nbytes
+        return self.bank.nbytes + squares + sum(part.nbytes for part in self._parts.values())
 
     def search(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         """The k nearest bank rows of each query.
@@ -109,8 +113,8 @@ class Neighbors:
             raise AdbenchError(
                 f"queries of shape {tuple(queries.shape)} do not fit a bank of {d} dimensions"
             )
-        if self._device is not None:
-            return _on_device(self.bank, queries, k, sizes)
+        if self._squares is not None:
+            return _on_device(self.bank, self._squares, queries, k, sizes)
 
         x = np.ascontiguousarray(queries.numpy())
         squared, rows = np.full((len(x), k), np.inf), np.full((len(x), k), n)
@@ -221,11 +225,10 @@ class _Flat:
 
 
 def _on_device(
-    bank: Tensor, queries: Tensor, k: int, sizes: Sequence[int]
+    bank: Tensor, squares: Tensor, queries: Tensor, k: int, sizes: Sequence[int]
 ) -> list[tuple[Tensor, Tensor]]:
     """Neighbours in the first rows of a bank on a device, part by part."""
     x = queries.to(bank.device)
-    squares = bank.square().sum(dim=1)
     empty = x.new_empty(len(x), 0, dtype=widest(x.device))
     known, found = (empty, empty.long()), []
     for first, until in pairwise([0, *sizes]):

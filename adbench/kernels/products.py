@@ -41,7 +41,8 @@ def nearest_rows(queries: Tensor, bank: Tensor, squares: Tensor, k: int) -> tupl
         pairs += x.square().sum(dim=1, keepdim=True)
         # The bits of a float that is not negative order it as an integer. With the row below
         # them, all keys differ, and the lowest of equally near rows is taken.
-        keys = (pairs.clamp_min_(0).view(torch.int32).long() << 32) + numbers
+        keys = pairs.clamp_min_(0).view(torch.int32).long()
+        keys.bitwise_left_shift_(32).add_(numbers)  # in place: a block holds them once
         found = keys.topk(count, dim=1, largest=False).values
         rows = (found & 0xFFFFFFFF).sort(dim=1).values  # (q, count)
         return _closest(direct(x[:, None], bank[rows]), rows, k)

@@ -12,7 +12,11 @@ from torch import Tensor
 
 from adbench.kernels.device import block_size, in_blocks
 from adbench.system.parallel import workers
+from adbench.system.precision import whole_floats
 from adbench.system.settings import STRICT, When
+
+_NUMPYS = {"reflect": "symmetric", "mirror": "reflect"}
+"""What numpy calls the edges that scipy calls so."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -66,15 +70,17 @@ class AnomalyMap:
         return F.interpolate(scores, size, mode=self.upsample, align_corners=align)[:, 0]
 
     def blurred(self, maps: Tensor) -> Tensor:
-        """The blur of (n, H, W) maps by plain torch, as two products with the images.
+        """The blur of (n, H, W) maps by plain torch, along the columns and then along the rows.
 
-        The blur is linear and treats rows and columns apart; see ``_blur`` for what it equals.
+        See ``_blur`` for what it equals.
         """
-        rows, columns = (
-            torch.from_numpy(self._along(np.eye(edge)).astype(np.float32)).to(maps.device)
-            for edge in maps.shape[1:]
-        )
-        return rows @ (maps @ columns.T)
+        taps = self._taps().to(maps.device)
+        for axis in (1, 2):
+            shape = (1, 1, -1, 1) if axis == 1 else (1, 1, 1, -1)
+            padded = self._padded(maps, axis, len(taps) // 2)
+            with whole_floats(maps.device):
+                maps = F.conv2d(padded[:, None], taps.reshape(shape))[:, 0]
+        return maps
 
     def _on_device(self, patch_scores: Tensor, size: tuple[int, int]) -> Tensor:
         """The maps by plain torch, some images at a time."""
@@ -85,16 +91,24 @@ class AnomalyMap:
 
         if not len(patch_scores):
             return torch.empty(0, *size)
-        images = block_size(4 * 4 * size[0] * size[1])
+        images = block_size(4 * 6 * size[0] * size[1])
         return torch.cat(in_blocks(make, len(patch_scores), images, "anomaly maps"))
 
-    def _along(self, values: np.ndarray) -> np.ndarray:
-        """The blur along the first axis."""
-        mode = "constant" if self.edge == "zero" else self.edge
-        blurred: np.ndarray = gaussian_filter1d(
-            values, self.sigma, axis=0, mode=mode, radius=self.radius
-        )
-        return blurred
+    def _taps(self) -> Tensor:
+        """(2 r + 1,) float32 weights of the Gaussian of radius r: the blur of a single 1."""
+        reach = int(4 * self.sigma + 0.5) if self.radius is None else self.radius
+        single = np.zeros(2 * reach + 1)
+        single[reach] = 1
+        taps = gaussian_filter1d(single, self.sigma, mode="constant", radius=reach)
+        return torch.from_numpy(taps.astype(np.float32))
+
+    def _padded(self, maps: Tensor, axis: int, reach: int) -> Tensor:
+        """The maps with so many pixels more on both sides of an axis."""
+        if self.edge == "zero":
+            return F.pad(maps, (0, 0, reach, reach) if axis == 1 else (reach, reach))
+        pixels, mode = np.arange(maps.shape[axis]), _NUMPYS[self.edge]
+        around = np.pad(pixels, reach, mode)  # type: ignore[call-overload]
+        return maps.index_select(axis, torch.from_numpy(around).to(maps.device))
 
     def _blur(self, pair: tuple[np.ndarray, np.ndarray]) -> None:
         image, out = pair

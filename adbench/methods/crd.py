@@ -192,8 +192,12 @@ class CRD:
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of fit or score."""
         d, bank, kept = sum(self.embedding.channels(normal)), 0, 0
+        size = max(1, int(self.ratio * self.embedding.count(normal))) if self.has_coreset else 0
+        if normal.torch_device is not None:
+            if self.has_coreset:
+                bank = BLOCK + 4 * size * d + 16 * self.embedding.count(normal)
+            return bank + spectrum.peak_bytes_beside(d, normal, test)
         if self.has_coreset:
-            size = max(1, int(self.ratio * self.embedding.count(normal)))
             bank = 4 * BLOCK + self.coreset.memory(self.embedding, normal, size) * self.selects
             kept = 12 * size * d
         return max(bank, spectrum.peak_bytes(d, normal, test, kept))

@@ -10,14 +10,13 @@ from adbench.features.features import Features
 from adbench.kernels import patches
 
 
-def vectors_of(features: Features) -> np.ndarray:
+def vectors_of(features: Features) -> Tensor:
     """(n, d) float32."""
     if features.vectors is None:
         raise AdbenchError(
             "SPADE reads the pooled vectors of the last stage, and these features have none"
         )
-    vectors: np.ndarray = features.vectors.numpy()
-    return vectors
+    return features.vectors
 
 
 def shapes_of(maps: Sequence[Tensor], merge: str) -> list[tuple[int, int, int]]:

@@ -107,7 +107,8 @@ class EstimatesMemory(Protocol):
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of a fit on ``normal`` and a score of ``test`` images after it.
 
-        The features themselves do not count.
+        The features themselves do not count, nor does what is held on a device, see
+        ``EstimatesDeviceMemory``; ``normal.torch_device`` says whether there is one.
         It reads the sizes of ``normal`` alone, and is an upper bound up to what allocators and
         threads add.
         """
@@ -120,12 +121,17 @@ class EstimatesMemory(Protocol):
 
 @runtime_checkable
 class EstimatesDeviceMemory(Protocol):
-    """A method that computes on a device, and knows how much of its memory it will need."""
+    """A method that computes on a device, and knows how much of its memory it will need.
+
+    Its ``score`` copes with features whose tensors are on ``Features.device`` already. Every other
+    method gets all features on the CPU, and so does every ``fit``.
+    """
 
     def device_memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of a fit on ``normal`` and a score of ``test`` images after it.
 
         Copies of features on the device do count; blocks that shrink where memory is short do not.
+        It is 0 where the method needs float64 and the device has none: the CPU computes then.
         """
         ...
 

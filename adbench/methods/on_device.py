@@ -26,14 +26,28 @@ def settle(method: Any, features: Features, *rebuilt: str) -> None:
         vars(method)["_torch_device"] = features.torch_device
 
 
+def bytes_beside(features: Features, test: int) -> int:
+    """Bytes of the CPU's memory for the anomaly maps of ``test`` images from a device.
+
+    They come in blocks, which are put together then.
+    """
+    return 2 * 4 * test * features.size[0] * features.size[1]
+
+
 def device_of(method: Any) -> torch.device | None:
     """Where plain torch computes for a method; None for the compiled kernels on the CPU."""
     device: torch.device | None = vars(method).get("_torch_device")
     return device
 
 
+def double_device(features: Features) -> torch.device | None:
+    """``Features.torch_device`` for a method that needs float64, see ``in_double``."""
+    device = features.torch_device
+    return device if device is None or has_double(device) else None
+
+
 def in_double(features: Features) -> Features:
     """The features for a computation in float64: on the CPU, if their device does not have it."""
     if has_double(torch.device(features.device)):
         return features
-    return replace(features, device="cpu")
+    return replace(features.on_cpu(), device="cpu")

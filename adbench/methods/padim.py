@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
+from adbench.kernels.device import has_double
 from adbench.kernels.device_field import DeviceField
 from adbench.kernels.finite import require_finite
 from adbench.kernels.gaussian_field import Form, GaussianField
@@ -18,7 +19,7 @@ from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.graph.padim import PaDiMGraph
 from adbench.methods.graph.parts import Shape, anomaly_maps
 from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import device_of, in_double, settle
+from adbench.methods.on_device import bytes_beside, device_of, double_device, in_double, settle
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -175,11 +176,17 @@ class PaDiM:
         """Bytes at the peak of a fit to ``normal`` or of a score of ``test`` images after it."""
         reduction = self._reduction(normal)
         form = self._form(normal, reduction)
+        if double_device(normal) is not None:
+            return DeviceField.bytes_beside(reduction, form, len(normal)) + bytes_beside(
+                normal, test
+            )
         maps = test * (reduction.positions + normal.size[0] * normal.size[1])
         return GaussianField.bytes(reduction, form, len(normal), test) + 12 * maps
 
     def device_memory(self, normal: Features, test: int) -> int:
         """Bytes of a device at the peak of a fit to ``normal``, or of a score after it."""
+        if not has_double(torch.device(normal.device)):
+            return 0
         reduction = self._reduction(normal)
         return DeviceField.bytes(reduction, self._form(normal, reduction), len(normal), test)
 

@@ -35,7 +35,7 @@ from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.graph.patchcore import PatchCoreGraph
 from adbench.methods.image_score import mean_of_top, top_count
 from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import device_of, settle
+from adbench.methods.on_device import bytes_beside, device_of, settle
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -226,6 +226,9 @@ class PatchCore:
         found = 12 * min(self.map_k, size) * images * (count // max(1, len(normal)))
         around = 8 * images * self.b * d if self.reweights else 0
         maps = 4 * test * normal.size[0] * normal.size[1]
+        if normal.torch_device is not None:  # patches pass through, some at a time
+            kept = 4 * size * d * (1 + self.by_cosine) + 16 * count
+            return 4 * BLOCK + kept + bytes_beside(normal, test)
         bank = Neighbors.bytes(size, d) + 4 * size * d * self.by_cosine  # as they are, and scaled
         return 4 * BLOCK + max(selection, bank + around + 3 * (found + maps))
 

@@ -1,11 +1,10 @@
 """SPADE: the nearest normal images and positions in them (Cohen & Hoshen, arXiv 2005.02357)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -13,21 +12,25 @@ from torch import Tensor
 
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
-from adbench.kernels.device import block_size, in_blocks
+from adbench.kernels.device import block_size, has_double, in_blocks
 from adbench.kernels.device_gallery import DeviceGallery
 from adbench.kernels.finite import require_finite
-from adbench.kernels.gallery import Each, Gallery
-from adbench.kernels.products import nearest_directly
+from adbench.kernels.gallery import Gallery
 from adbench.methods.anomaly_map import AnomalyMap
-from adbench.methods.levels import arrays_of, positions_of, shapes_of, vectors_of
+from adbench.methods.galleries import (
+    Array,
+    Galleries,
+    Kind,
+    galleries_of,
+    nearest_images,
+    nearest_positions,
+)
+from adbench.methods.levels import positions_of, shapes_of, vectors_of
 from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import device_of, in_double, settle
+from adbench.methods.on_device import bytes_beside, device_of, double_device, in_double, settle
 from adbench.system.parallel import threads, workers
 from adbench.system.settings import STRICT
 from adbench.system.stages import stage
-
-Array = np.ndarray | Tensor
-"""Of numpy where compiled kernels compute on the CPU, of torch on a device."""
 
 
 @dataclass(config=STRICT)
@@ -47,7 +50,7 @@ class SPADE:
     to the number of training images."""
     kappa: Annotated[int, Field(ge=1)] = 1
     """Number of nearest positions whose distances are averaged; 1 in the paper."""
-    gallery: Literal["all_positions", "same_position"] = "all_positions"
+    gallery: Kind = "all_positions"
     """What a position is compared with in the K images: all positions (the paper), or the one at
     the same place."""
     merge: Literal["mean", "sum", "concat"] = "mean"
@@ -79,8 +82,8 @@ class SPADE:
             raise AdbenchError("SPADE.fit: no training images")
         vectors = vectors_of(normal)
         require_finite(vectors, "training vectors")
-        self.vectors_, self.maps_ = vectors, normal.maps
-        self.galleries = self._prepared()
+        self.vectors_, self.maps_ = vectors.numpy(), normal.maps
+        _ = self.galleries  # here: its time is the fit's
         self.source_ = normal.source
         return self
 
@@ -108,7 +111,10 @@ class SPADE:
         settle(self, test, "galleries", "images")
         with stage("distance"):
             # step 1: the nearest images by their pooled vectors, and the mean distance to K of them
-            nearest, squared = self._nearest_images(test, max(v.k for v in variants))  # (n, K) both
+            vectors = vectors_of(test)
+            require_finite(vectors, "test vectors")
+            k = max(v.k for v in variants)
+            nearest, squared = nearest_images(vectors, self.images, k)  # (n, K) both
             images = [v._mean(squared[:, : v.k]) for v in variants]  # (n,)
             if not maps:
                 return [Scores(scores.cpu(), None) for scores in images]
@@ -121,14 +127,15 @@ class SPADE:
         return [Scores(scores.cpu(), m) for scores, m in zip(images, merged, strict=True)]
 
     @cached_property
-    def galleries(self) -> list[Gallery] | list[DeviceGallery]:
+    def galleries(self) -> Galleries:
         """For each level that is compared on its own, the search of the training positions."""
-        return self._prepared()
+        return galleries_of(self.maps_, self.merge, device_of(self))
 
     @cached_property
-    def images(self) -> Tensor:
-        """(N, d) vectors_ on the device."""
-        return torch.from_numpy(self.vectors_).to(device_of(self))
+    def images(self) -> Array:
+        """(N, d) vectors_, where the method computes."""
+        device = device_of(self)
+        return self.vectors_ if device is None else torch.from_numpy(self.vectors_).to(device)
 
     @property
     def notes_(self) -> list[str]:
@@ -145,8 +152,9 @@ class SPADE:
 
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of a fit to ``normal`` or of a score of ``test`` images after it."""
-        maps = normal.maps[-len(self.layers) :]
-        shapes = shapes_of(maps, self.merge)
+        shapes = shapes_of(normal.maps[-len(self.layers) :], self.merge)
+        if double_device(normal) is not None:  # it keeps no more than the features
+            return bytes_beside(normal, test)
         galleries = sum(Gallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
         working = 16 * threads() * max(c * h * w for c, h, w in shapes)
         anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
@@ -154,36 +162,15 @@ class SPADE:
 
     def device_memory(self, normal: Features, test: int) -> int:
         """Bytes of a device at the peak of a fit to ``normal``, or of a score after it."""
+        if not has_double(torch.device(normal.device)):
+            return 0
         shapes = shapes_of(normal.maps[-len(self.layers) :], self.merge)
         galleries = sum(DeviceGallery.bytes(len(normal), h * w, c) for c, h, w in shapes)
-        anomaly_maps = 4 * test * normal.size[0] * normal.size[1]
-        return galleries + (2 * len(shapes) + 2) * anomaly_maps
+        return galleries + 8 * test * sum(h * w for _, h, w in shapes)
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer layers, without the finest first."""
         yield from ({"layers": self.layers[skipped:]} for skipped in range(1, len(self.layers)))
-
-    def _prepared(self) -> list[Gallery] | list[DeviceGallery]:
-        levels, count = range(len(shapes_of(self.maps_, self.merge))), len(self.vectors_)
-        if (device := device_of(self)) is not None:
-            rows = [partial(positions_of, self.maps_, self.merge, level) for level in levels]
-            return [DeviceGallery(image, count, device) for image in rows]
-        arrays = [partial(arrays_of, self.maps_, self.merge, level) for level in levels]
-        with workers() as each:
-            return [Gallery(image, count, each) for image in arrays]
-
-    def _nearest_images(self, test: Features, k: int) -> tuple[Array, Array]:
-        """(n, K) numbers of the nearest training images, nearest first, and squared distances."""
-        vectors = vectors_of(test)
-        require_finite(vectors, "test vectors")
-        if (device := device_of(self)) is not None:
-            return nearest_directly(torch.from_numpy(vectors).to(device), self.images, k)[::-1]
-        nearest, distances = [], []
-        for vector in vectors:
-            squared = np.square(self.vectors_ - vector, dtype=np.float64).sum(axis=1)
-            nearest.append(np.argsort(squared, kind="stable")[:k])
-            distances.append(squared[nearest[-1]])
-        return np.array(nearest), np.array(distances)
 
     def _compare(
         self, test: Features, nearest: Array, variants: Sequence[Self]
@@ -205,45 +192,14 @@ class SPADE:
                 for level, (_, h, w) in enumerate(shapes):
                     queries = positions_of(image.maps, self.merge, level, 0)
                     require_finite(queries, "test features")
-                    found = self._found(kind, level, queries, nearest[i], kappa, counts, each)
+                    gallery = self.galleries[level]
+                    found = nearest_positions(
+                        gallery, kind, queries, nearest[i], kappa, counts, each
+                    )
                     for (v, distances), count in zip(alike, counts, strict=True):
                         scores = v._mean(found[count][:, : v.kappa])
                         distances[level][i] = scores.reshape(h, w)
         return out
-
-    def _found(
-        self,
-        kind: str,
-        level: int,
-        queries: Tensor,
-        images: Array,
-        kappa: int,
-        counts: Sequence[int],
-        each: Each,
-    ) -> Mapping[int, Array]:
-        """(h w, kappa) squared distances to the gallery of so many images, for each of counts."""
-        gallery = self.galleries[level]
-        if isinstance(gallery, DeviceGallery):
-            search = gallery.search if kind == "all_positions" else gallery.search_same_place
-            return search(queries, torch.as_tensor(images[: max(counts)]), kappa, counts)
-        rows = queries.numpy()
-        growing = (
-            gallery.growing(rows, images[: max(counts)], kappa, each)
-            if kind == "all_positions"
-            else self._same_position(level, rows, images[: max(counts)], kappa)
-        )
-        return {n: squared.copy() for n, squared in enumerate(growing, 1) if n in counts}
-
-    def _same_position(
-        self, level: int, queries: np.ndarray, images: Iterable[int], kappa: int
-    ) -> Iterator[np.ndarray]:
-        """(h w, kappa) squared distances to the same place in one image, in two, and so on."""
-        nearest = np.empty((len(queries), 0))
-        for image in images:
-            rows = arrays_of(self.maps_, self.merge, level, image)
-            squared = np.square(rows - queries, dtype=np.float64).sum(axis=1, keepdims=True)
-            nearest = np.sort(np.append(nearest, squared, axis=1), axis=1)[:, :kappa]
-            yield nearest
 
     def _require_gallery(self, images: int, shapes: Sequence[tuple[int, int, int]]) -> None:
         least = min(h * w if self.gallery == "all_positions" else 1 for _, h, w in shapes)

@@ -15,7 +15,7 @@ from adbench.features.features import Features
 from adbench.kernels import patches, stacked
 from adbench.kernels.finite import require_finite
 from adbench.kernels.residual import Axes
-from adbench.methods.on_device import in_double
+from adbench.methods.on_device import bytes_beside, in_double
 from adbench.system.parallel import workers
 from adbench.system.stages import stage
 
@@ -126,7 +126,7 @@ def weighted_squares(
 
 
 def peak_bytes(d: int, normal: Features, test: int, kept: int = 0) -> int:
-    """Bytes at the peak of a fit on ``normal`` or of a score of ``test`` images.
+    """Bytes at the peak of a fit on ``normal`` or of a score of ``test`` images, where it is done.
 
     Args:
         d: Values of a patch.
@@ -135,8 +135,17 @@ def peak_bytes(d: int, normal: Features, test: int, kept: int = 0) -> int:
         kept: Bytes of patches that are kept during the fit.
     """
     h, w = normal.grid
-    gram = 8 * 6 * d * d  # with its copies and the workspace of the decomposition
+    gram = _gram_bytes(d)
     block = 4 * max(GRAM_BLOCK, 8 * h * w * d)
     scores = 4 * 2 * max(test, len(normal)) * h * w
     maps = 4 * test * normal.size[0] * normal.size[1]
     return max(gram + kept + block, 4 * d * d + block + 3 * (scores + maps))
+
+
+def peak_bytes_beside(d: int, normal: Features, test: int) -> int:
+    """Bytes of the CPU's memory then, where a device does it: the Gram matrix passes through."""
+    return _gram_bytes(d) + bytes_beside(normal, test)
+
+
+def _gram_bytes(d: int) -> int:
+    return 8 * 6 * d * d  # with its copies and the workspace of the decomposition

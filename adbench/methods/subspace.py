@@ -138,17 +138,22 @@ class SubspaceAD:
 
     def memory(self, normal: Features, test: int) -> int:
         """Bytes at the peak of fit or score."""
-        channels = self.embedding.channels(normal)
-        d = channels[0] if self.merge == "mean" else sum(channels)
-        return spectrum.peak_bytes(d, normal, test)
+        if normal.torch_device is not None:
+            return spectrum.peak_bytes_beside(self._values(normal), normal, test)
+        return spectrum.peak_bytes(self._values(normal), normal, test)
 
     def device_memory(self, normal: Features, test: int) -> int:
         """Bytes of a device at the peak of fit or score."""
-        return self.memory(normal, test)
+        return spectrum.peak_bytes(self._values(normal), normal, test)
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Nothing: what is learned does not grow with the images."""
         return iter(())
+
+    def _values(self, features: Features) -> int:
+        """d, the values of a patch."""
+        channels = self.embedding.channels(features)
+        return channels[0] if self.merge == "mean" else sum(channels)
 
     def _layers(self, features: Features) -> list[Tensor]:
         """The layers that a patch stacks: all of them, or their mean alone."""

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from adbench.config.compose import Configs
 from adbench.reports.claim import SIGNS, Claim, Finding
 from adbench.reports.claim import load_claims as load_claims
@@ -19,6 +17,7 @@ from adbench.reports.needed import Stored, needed
 from adbench.reports.pairing import NotPairedError
 from adbench.reports.setting import BACKBONE
 from adbench.reports.verdicts import WEAKEST_FIRST, against
+from adbench.results.tabulated import markdown_table
 
 LEGEND = (
     "A claim is about two settings, a and b, named below. Differences are a - b in points, with "
@@ -122,7 +121,7 @@ def to_markdown(findings: Sequence[Finding]) -> str:
         "# What the reports conclude, and what was measured",
         f"Of {len(findings)} claims: {total}.",
         LEGEND,
-        tabulate(rows, head, "github", disable_numparse=True),
+        markdown_table(rows, head),
     ]
     for source, found in itertools.groupby(findings, key=lambda f: f.claim.source):
         text += [f"## {source}", "\n".join(_line(f) for f in found)]

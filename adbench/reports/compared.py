@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from tabulate import tabulate
-
 from adbench.evaluation.intervals import Spread
 from adbench.evaluation.metrics import METRICS, Metric
 from adbench.reports.compare import SIGNIFICANT, Compared, Comparison, letter
+from adbench.results.tabulated import markdown_table
+from adbench.system.printable import in_line
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -15,7 +15,7 @@ def to_markdown(comparison: Comparison) -> str:
     others = "B" if len(sides) == 2 else "each of the others"
     text = [
         f"# A against {others}",
-        "\n".join(f"- {letter(i)}: `{side}`" for i, side in enumerate(sides)),
+        "\n".join(f"- {letter(i)}: `{in_line(side)}`" for i, side in enumerate(sides)),
         *comparison.notes,
     ]
     if len(sides) > 2:
@@ -80,7 +80,7 @@ def _section(metric: Metric, other: str, lines: list[Compared], several: bool) -
     last = lines[-1]
     return [
         f"## {metric.title}, percent{against} ({metric.noise.method}, paired)",
-        tabulate(rows, [*head, "verdict"], "github", disable_numparse=True),
+        markdown_table(rows, [*head, "verdict"]),
         f"**Over all of it, A - {other} is {_points(last.line.difference.difference)} points; "
         f"{_in_words(last)}.**",
     ]

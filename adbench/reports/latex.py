@@ -9,6 +9,7 @@ from adbench.reports.cells import MEAN, Cell
 from adbench.reports.grid import columns_of, dagger, parts, plain, spread, starred, title_of
 from adbench.reports.measures import MEASURES
 from adbench.reports.tables import Table
+from adbench.system.printable import in_line
 
 _SIGNS = {
     "\\": r"\textbackslash{}",
@@ -42,15 +43,15 @@ class _Column:
 def to_latex(built: Table) -> str:
     """One tabular per part of the table; digits stand under each other in columns of their own."""
     text = [
-        f"% {built.spec.title}",
+        f"% {in_line(built.spec.title)}",
         r"% Needs \usepackage{booktabs}. In bold: the best measured number of those compared.",
     ]
     return "\n".join([*text, *(_tabular(built, metrics) for metrics in parts(built.spec))]) + "\n"
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX reads it."""
-    return re.sub("[" + re.escape("".join(_SIGNS)) + "]", lambda m: _SIGNS[m[0]], text)
+    """Text as LaTeX reads it, in one line."""
+    return re.sub("[" + re.escape("".join(_SIGNS)) + "]", lambda m: _SIGNS[m[0]], in_line(text))
 
 
 def _tabular(built: Table, metrics: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adbench.config.compose import Configs
 from adbench.reports.repeats import setting_key, shared_parts
-from adbench.reports.setting import Setting
+from adbench.reports.setting import BACKBONE, METHOD, Setting
 from adbench.results.index import Parts, Records
 from adbench.results.record import GIVEN
 from adbench.results.records import Record
@@ -14,7 +14,6 @@ from adbench.system.settings import digest, target_name
 
 Stored = Sequence[Record] | Records
 """Records: all there are, or the folder in which they lie."""
-METHOD = "method"
 _CACHE = "cache="
 
 
@@ -52,10 +51,10 @@ def needed(
         return stored
     names = {name.casefold() for name in tools}
     of_class: dict[str, list[Setting]] = {}
-    for setting in settings:
+    every = _without_their_backbone(settings)
+    for setting in every:
         target = setting.parts.get(METHOD, {}).get("_target_")
         of_class.setdefault(target_name(str(target)) if target else "", []).append(setting)
-    every = [setting for found in of_class.values() for setting in found]
 
     def fits(parts: Parts) -> bool:
         if GIVEN in parts:
@@ -83,3 +82,12 @@ def of_the_setting_of(id_: str, stored: Stored) -> list[Record]:
     if isinstance(stored, Records):
         stored = stored.bearing_on(lambda parts: digest(shared_parts(parts)) == key)
     return [r for r in stored if setting_key(r) == key and r.identity["dataset"]["name"] == dataset]
+
+
+def _without_their_backbone(settings: Iterable[Setting]) -> list[Setting]:
+    """One of those settings that differ in their backbone alone."""
+    found: dict[str, Setting] = {}
+    for setting in settings:
+        parts = {name: own for name, own in setting.parts.items() if name != BACKBONE}
+        found.setdefault(digest(parts), setting)
+    return list(found.values())

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from adbench.reports.cells import MEAN, Cell
 from adbench.reports.measures import MEASURES
 from adbench.reports.tables import Table
+from adbench.system.printable import in_line
 
 INCOMPLETE = "†"
 """Stands at numbers of categories that were measured on other images than the published ones."""
@@ -90,7 +91,7 @@ def grouped(said: dict[str, str]) -> dict[str, list[str]]:
 
 def listed(labels: list[str]) -> str:
     """Row labels in a sentence; semicolons tell apart those with a comma of their own."""
-    return ("; " if any("," in label for label in labels) else ", ").join(labels)
+    return ("; " if any("," in label for label in labels) else ", ").join(map(in_line, labels))
 
 
 def _lacking(built: Table, row: str, metric: str) -> dict[str, tuple[str, ...]]:
@@ -105,10 +106,10 @@ def _lacking(built: Table, row: str, metric: str) -> dict[str, tuple[str, ...]]:
 
 def _names(built: Table, categories: tuple[str, ...]) -> str:
     """The categories, or those that are not among them; empty where all are."""
-    others = [c for c in built.spec.categories if c not in categories]
+    others = [in_line(c) for c in built.spec.categories if c not in categories]
     if len(others) < len(categories):
         return f"all categories but {', '.join(others)}" if others else ""
-    return ", ".join(categories)
+    return ", ".join(map(in_line, categories))
 
 
 def _where(built: Table, row: str, found: dict[tuple[str, ...], list[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,7 @@ from adbench.results.records import Record
 from adbench.system.settings import settings_of, target_name
 
 BACKBONE = "backbone"
+METHOD = "method"
 LAYERS = "layers"
 """Names pyramid levels, whose order bears on nothing."""
 
@@ -51,6 +53,11 @@ class Setting:
         parts = {part: _settings(plain(node, part), part) for part, node in nodes.items()}
         return cls(labels, dataset, parts, config)
 
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        """Part -> what records call its class."""
+        return {part: target_name(own["_target_"]) for part, own in self.parts.items()}
+
     @property
     def backbone(self) -> dict[str, Any]:
         """The settings of the backbone; empty where the detector has none."""
@@ -65,7 +72,7 @@ class Setting:
         if own is None or not isinstance(recorded, dict):
             return False
         if "class" in recorded:
-            if recorded["class"] != target_name(own["_target_"]):
+            if recorded["class"] != self._classes[part]:
                 return False
             recorded = recorded.get("settings", {})
         try:
@@ -79,7 +86,10 @@ class Setting:
 
     def has(self, parts: Mapping[str, Any]) -> bool:
         """Whether the parts of an identity, whatever its backbone, are what this setting gives."""
-        return all(self.matches(name, own) for name, own in parts.items() if name != BACKBONE)
+        if METHOD in parts and not self.matches(METHOD, parts[METHOD]):  # what differs most often
+            return False
+        rest = (name for name in parts if name not in (METHOD, BACKBONE))
+        return all(self.matches(name, parts[name]) for name in rest)
 
     def of_dataset(self, records: Sequence[Record]) -> list[Record]:
         """The records that were measured on this dataset.

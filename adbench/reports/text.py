@@ -1,11 +1,7 @@
 """A built table as text: CSV and JSON in plain numbers, Markdown with measured / published."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
-
-from tabulate import tabulate
 
 from adbench.errors import AdbenchError
 from adbench.evaluation.intervals import Spread
@@ -15,8 +11,10 @@ from adbench.reports.grid import both, grid, parts, plain, spread
 from adbench.reports.latex import to_latex
 from adbench.reports.measures import MEASURES
 from adbench.reports.tables import Table
-from adbench.results.spreadsheet import safe
+from adbench.results.spreadsheet import as_csv, safe
+from adbench.results.tabulated import markdown_table
 from adbench.system.files import write_whole
+from adbench.system.printable import in_line
 
 COLUMNS = [
     *("row", "category", "metric", "measured", "sd", "seeds", "categories", "images", "published"),
@@ -122,13 +120,13 @@ def to_json(built: Table) -> dict[str, Any]:
 def to_markdown(built: Table) -> str:
     """The table, the comparison of each cell with both numbers, and what is known of the table."""
     spec = built.spec
-    text = [f"# {spec.title}", _summary(built)]
+    text = [f"# {in_line(spec.title)}", _summary(built)]
     text += [f"\\* **{star}**" for star in remarks.stars(built)]
     text += [f"**{line}**" for line in remarks.incomplete(built)]
     text += remarks.quotes(built)
     for metrics in parts(spec):
         head, *lines = grid(built, metrics, lambda title: [title], lambda c: [both(c, built)])
-        text.append(tabulate(lines, head, "github", disable_numparse=True))
+        text.append(markdown_table(lines, head))
     if absent := remarks.absences(built):
         text.append("Without a number (`-`):\n" + "\n".join(f"- {line}" for line in absent))
     text += _comparison(built)
@@ -146,7 +144,7 @@ def _comparison(built: Table) -> list[str]:
     text = [
         "## Comparison",
         "Measured minus published, with the 95% interval for the draw of test images.",
-        tabulate([_compared(c) for c in cells], columns, "github", disable_numparse=True),
+        markdown_table(map(_compared, cells), columns),
     ]
     if reasons := remarks.reasons(cells, built.marks):
         text.append("\n".join(f"- {reason}" for reason in reasons))
@@ -182,6 +180,4 @@ def _compared(c: Cell) -> list[str]:
 
 
 def _csv(lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(safe, line) for line in lines)
-    return text.getvalue()
+    return as_csv(map(safe, line) for line in lines)

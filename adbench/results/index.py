@@ -27,12 +27,14 @@ from adbench.system.settings import digest
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the rows and of what is computed for them. Each version has files of its own."""
 KIND = "records"
 """The folder of the cache in which indexes lie."""
 MANY = 5_000
 """Files to read before it is said that this takes a while."""
+_UNKNOWN = ""
+"""The state of a file that could not be read: such a row is not written down."""
 _AT_ONCE = 500
 """Rows that are written together, so that a killed process leaves its work to the next one."""
 
@@ -63,7 +65,10 @@ class Records:
             raise none_there(folder)
         rows, self._parts = self._index.rows(), self._index.parts()
         self._index.forget([name for name in rows if name not in states])
-        found = [row for row in rows.values() if self._holds(row, states)]
+        known = {"", *self._parts}
+        found = [
+            row for n, row in rows.items() if states.get(n) == row.state and row.parts in known
+        ]
         for row in found:
             del states[row.name]
         found = sorted([*found, *self._read(states)], key=attrgetter("name"))
@@ -77,6 +82,15 @@ class Records:
                 by_id.setdefault(row.id, row)
         self._rows = list(by_id.values())
         self._fields: dict[str, Parts] = {}
+        self._of_parts: dict[str, list[Row]] = {}
+        """The rows with each key of parts."""
+        self._of_source: dict[tuple[str, str], dict[str, Row]] = {}
+        """Source and category -> the first sound row with each key of parts."""
+        for row in self._rows:
+            self._of_parts.setdefault(row.parts, []).append(row)
+            if not row.problem:
+                first = self._of_source.setdefault((row.source, row.category), {})
+                first.setdefault(row.parts, row)
 
     def all(self) -> list[Record]:
         """Every record, ordered by file name.
@@ -103,19 +117,13 @@ class Records:
             RecordError: A record with such settings cannot be trusted, or a file cannot be read as
                 a record at all, so that nobody knows what it is of.
         """
-        keys = {row.parts for row in self._rows}
-        fitting = {key for key in keys if not key or fits(self._of(key))}
-        chosen = [row for row in self._rows if row.parts in fitting]
-        witnesses: dict[tuple[str, str], Row] = {}
-        for row in self._rows:
-            if row.parts not in fitting and not row.problem:
-                witnesses.setdefault((row.source, row.category), row)
-        return self._records(sorted([*chosen, *witnesses.values()]))
-
-    def _holds(self, row: Row, states: dict[str, str]) -> bool:
-        """Whether a row is still right."""
-        known = not row.parts or row.parts in self._parts
-        return known and states.get(row.name) == row.state
+        fitting = {key for key in self._of_parts if not key or fits(self._of(key))}
+        chosen = [row for key in fitting for row in self._of_parts[key]]
+        others = (
+            next((row for key, row in first.items() if key not in fitting), None)
+            for first in self._of_source.values()
+        )
+        return self._records(sorted([*chosen, *filter(None, others)]))
 
     def _of(self, key: str) -> Parts:
         """The parts with a key."""
@@ -136,7 +144,8 @@ class Records:
                 row, text, content = _row_of(self.folder / name, states[name])
                 rows[row] = content
                 parts |= {row.parts: text} if row.parts else {}
-            self._index.write(rows, parts)
+            sure = {row: content for row, content in rows.items() if row.state != _UNKNOWN}
+            self._index.write(sure, parts)
             self._parts |= parts
             found += rows
         return found
@@ -171,15 +180,20 @@ def _listed(folder: Path) -> tuple[dict[str, str], list[str]]:
     try:
         with os.scandir(folder) as files:
             for file in files:
-                if not file.name.endswith(".json"):
+                name = file.name
+                if not name.endswith(".json"):
                     continue
-                if not id_of(file.name):
-                    foreign.append(file.name)
+                if not id_of(name):
+                    foreign.append(name)
                     continue
-                with suppress(FileNotFoundError):  # it was removed just now
+                try:
                     s = file.stat()
-                    state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}"
-                    states[file.name] = state
+                except FileNotFoundError:  # it was removed just now
+                    continue
+                except OSError:  # such as a link to itself, of which reading tells more
+                    states[name] = _UNKNOWN
+                    continue
+                states[name] = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}"
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -195,6 +209,8 @@ def _row_of(path: Path, state: str) -> tuple[Row, str, bytes]:
     except NewerError as error:
         return Row(path.name, state, id_, "", "", "", str(error), 1), "", b""
     except RecordError as error:
+        if isinstance(error.__cause__, OSError):  # it may pass, and the next use tries again
+            state = _UNKNOWN
         category, text = _claimed(path)
         key = key_of(text) if text else ""
         return Row(path.name, state, id_, category, key, "", str(error), 0), text, b""
@@ -210,6 +226,8 @@ def _row_of(path: Path, state: str) -> tuple[Row, str, bytes]:
 def _claimed(path: Path) -> tuple[str, str]:
     """The category and the parts that a record names which cannot be trusted; empty without."""
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+        if not path.is_file():
+            return "", ""
         content = json.loads(path.read_bytes())
         for name in ("schema", "checksum", "id"):
             content.pop(name, None)

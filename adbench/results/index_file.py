@@ -71,7 +71,7 @@ class IndexFile:
     def rows(self) -> dict[str, Row]:
         """The sound rows by the names of their files."""
         columns = ", ".join(Row._fields)
-        query = f"SELECT {columns}, crc FROM files WHERE name IN (SELECT name FROM records)"
+        query = f"SELECT {columns}, crc FROM files"
         found: list[Any] = self._tried(lambda data: data.execute(query).fetchall(), [])
         return {row[0]: Row._make(row[:-1]) for row in found if _crc_of(row[:-1]) == row[-1]}
 

@@ -1,9 +1,10 @@
 """What must be said below a table of measured numbers: why some are missing or mean nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from adbench.evaluation.metrics import METRICS
 from adbench.results.record import Record
+from adbench.system.printable import in_line
 
 RANDOM = (
     "* random weights: the backbone was never trained, so that the accuracies say nothing about "
@@ -54,10 +55,14 @@ def below(
     notes = []
     for why, by_category in found.items():
         columns = list(dict.fromkeys(title for c in by_category.values() for title in c))
-        notes.append(f"- {', '.join(columns)} of {', '.join(by_category)}: {why}")
+        notes.append(f"- {', '.join(columns)} of {_listed(by_category)}: {why}")
     said: dict[str, dict[str, None]] = {}
     for record in records:
         for note in record.notes:
             said.setdefault(note, {})[record.category] = None
-    notes += [f"- {', '.join(where)}: {note}" for note, where in said.items()]
+    notes += [f"- {_listed(where)}: {note}" for note, where in said.items()]
     return notes + ([RANDOM] if any(map(random_weights, records)) else [])
+
+
+def _listed(categories: Iterable[str]) -> str:
+    return ", ".join(map(in_line, categories))

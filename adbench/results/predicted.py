@@ -45,7 +45,7 @@ class Folders:
         return [folder for folder in wanted if folder is not None]
 
     def require_writable(self) -> None:
-        """Make the folders, and try whether they can be written. Raises AdbenchError."""
+        """Try whether the folders can be made and written. Raises AdbenchError."""
         for folder in self.all():
             try:
                 try_folder(folder)

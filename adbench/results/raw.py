@@ -16,6 +16,7 @@ import numpy as np
 
 from adbench.errors import AdbenchError
 from adbench.evaluation.pairs import PixelPairs
+from adbench.results.spreadsheet import as_csv
 
 SCORES, PIXELS, FOLDS = ".scores.csv", ".pixels.npz", ".folds.csv"
 """The suffixes of the files."""
@@ -52,23 +53,17 @@ class FoldScore:
 
 def scores_csv(scores: Sequence[ImageScore]) -> bytes:
     """The scores as CSV, every digit kept."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([s.name, s.defect, int(s.anomalous), repr(s.score)] for s in scores)
-    return text.getvalue().encode()
+    rows = ([s.name, s.defect, int(s.anomalous), repr(s.score)] for s in scores)
+    return as_csv([COLUMNS, *rows]).encode()
 
 
 def folds_csv(scores: Sequence[FoldScore]) -> bytes:
     """The scores of training images as CSV, every digit kept."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FOLD_COLUMNS)
-    writer.writerows(
+    rows = (
         [s.name, s.fold, repr(s.score), "" if s.highest is None else repr(s.highest)]
         for s in scores
     )
-    return text.getvalue().encode()
+    return as_csv([FOLD_COLUMNS, *rows]).encode()
 
 
 def pixels_npz(pixels: PixelPairs) -> bytes:

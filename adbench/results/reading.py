@@ -1,6 +1,7 @@
 """Records and the raw files beside them, read and checked: what cannot be trusted is refused."""
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,8 +38,12 @@ def load(path: Path) -> Record:
 def read(path: Path) -> Record:
     """Read one record as it was written; it raises what ``load`` raises."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # nothing ends the read of a pipe or a device
+            raise RecordError(f"{path}: is no regular file; {_MEND}")
         content = json.loads(path.read_bytes())
         schema, checksum = content.pop("schema"), content.pop("checksum")
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: is not there any more; run again") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path}: not a whole record ({error}); {_MEND}") from error
     if schema == 1:

@@ -8,6 +8,7 @@ The id is the hash of the identity: of what was measured, not of what came out.
 
 import glob
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from filelock import FileLock
 from adbench.errors import AdbenchError
 from adbench.evaluation.pairs import PixelPairs
 from adbench.results import raw
+from adbench.results.changes import carried
 from adbench.results.names import Names, id_of, json_names, old_error
 from adbench.results.raw import FoldScore, ImageScore, RecordError
 from adbench.results.reading import (
@@ -31,7 +33,7 @@ from adbench.results.reading import (
     path_of,
 )
 from adbench.results.record import Record, identity_id, to_json
-from adbench.system.files import remove_left, try_folder, write_whole
+from adbench.system.files import remove_left, try_folder, whole_file
 from adbench.system.waiting import turn
 
 __all__ = [
@@ -62,7 +64,7 @@ LOCK = ".lock"
 
 
 def require_writable(folder: Path) -> None:
-    """Try whether records can be written, before the work; the folder is made.
+    """Try whether records can be written, before the work.
 
     What killed processes left there is removed.
 
@@ -114,15 +116,15 @@ def save_contents(
     """
     path = folder / f"{record.name}.json"
     record = replace(record, files={suffix: raw.sha256(c) for suffix, c in contents.items()})
+    files = {path: to_json(record).encode()}
+    files |= {beside(path, suffix): content for suffix, content in contents.items()}
     try:
         with _alone(folder):
             names = names or Names(folder)
-            path.unlink(missing_ok=True)  # an earlier record must not stand beside other scores
-            for suffix, content in contents.items():
-                _write(beside(path, suffix), content)
-            for suffix in set(raw.SUFFIXES) - set(contents):
-                beside(path, suffix).unlink(missing_ok=True)
-            _write(path, to_json(record))
+            with _written(files):
+                path.unlink(missing_ok=True)  # an earlier record must not stand beside other scores
+                for suffix in set(raw.SUFFIXES) - set(contents):
+                    beside(path, suffix).unlink(missing_ok=True)
             for old in names.paths(record.id):  # under the names of other presets
                 if old != path:
                     _delete(old)
@@ -132,25 +134,34 @@ def save_contents(
     return path
 
 
-def update(folder: Path, record: Record, folds: Sequence[FoldScore] | None = None) -> Path:
-    """Write a record again that was completed, such as with a time; its other raw files stay.
+def update(
+    folder: Path, before: Record, record: Record, folds: Sequence[FoldScore] | None = None
+) -> Path:
+    """Complete a record, such as with a time; its other raw files stay.
+
+    What another process has added to it meanwhile stays too.
 
     Args:
         folder: The folder of records, where the record lies.
-        record: As it was read, with what it lacked.
+        before: The record as it was read.
+        record: The same with what it lacked.
         folds: Scores of the training images that are new, one row per image.
 
     Raises:
+        RecordError: The record is no longer there, or cannot be trusted any more.
         AdbenchError: The folder cannot be written or is full; the record stays as it was.
     """
-    path = path_of(folder, record)
+    path = folder / f"{record.name}.json"
     try:
         with _alone(folder):
-            if folds is not None:
-                content = raw.folds_csv(folds)
-                _write(beside(path, raw.FOLDS), content)
-                record = replace(record, files={**record.files, raw.FOLDS: raw.sha256(content)})
-            _write(path, to_json(record))
+            path = path_of(folder, record)
+            record = carried(before, record, load(path))
+            contents = {} if folds is None else {raw.FOLDS: raw.folds_csv(folds)}
+            digests = {suffix: raw.sha256(content) for suffix, content in contents.items()}
+            record = replace(record, files=record.files | digests)
+            files = {path: to_json(record).encode()}
+            with _written(files | {beside(path, s): content for s, content in contents.items()}):
+                pass
     except OSError as error:
         raise _unwritable(path, error) from error
     return path
@@ -275,8 +286,19 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _write(path: Path, content: str | bytes) -> None:
-    write_whole(path, content, tidy=False)  # the folder may hold very many files
+@contextmanager
+def _written(files: dict[Path, bytes]) -> Iterator[None]:
+    """Write files whole before the block, and move them into place after it, the first one last.
+
+    So a disk without room for all of them is noticed before the block deletes anything.
+    """
+    with ExitStack() as held:
+        for path, content in files.items():
+            file = held.enter_context(whole_file(path, tidy=False))  # the folder may be very large
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield
 
 
 def _delete(path: Path) -> None:

@@ -30,7 +30,7 @@ def renew_intervals(folder: Path, say: Callable[[str], None]) -> int:
     for record in load_all(folder):
         intervals = record.intervals | _intervals(folder, record)
         if intervals != record.intervals:
-            update(folder, replace(record, intervals=intervals))
+            update(folder, record, replace(record, intervals=intervals))
             say(f"{record.name}.json")
             count += 1
     return count

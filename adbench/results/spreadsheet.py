@@ -1,5 +1,13 @@
 """Text in CSV files that spreadsheets open (OWASP, "CSV Injection")."""
 
+import csv
+import re
+from collections.abc import Iterable
+
+_BREAK = re.compile("[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
+"""Where ``str.splitlines`` ends a line."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
+"""What steers a terminal."""
 _FORMULA = ("=", "+", "-", "@", "\t")
 
 
@@ -7,9 +15,10 @@ def safe(text: str) -> str:
     """A text that no spreadsheet takes for a formula; numbers stay as they are.
 
     Where it begins with ``=``, ``+``, ``-``, ``@`` or a tab and is no number, an apostrophe stands
-    before it. Line breaks become spaces.
+    before it. Line breaks of all kinds, such as U+2028, become spaces, and other control characters
+    become escapes.
     """
-    text = text.replace("\r", " ").replace("\n", " ")
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], _BREAK.sub(" ", text))
     if not text.startswith(_FORMULA):
         return text
     try:
@@ -17,3 +26,25 @@ def safe(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def as_csv(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV whose lines end in a line feed.
+
+    Cells with a carriage return are quoted, which ``csv`` alone does only where lines end in one.
+    """
+    lines = _Lines()
+    csv.writer(lines, lineterminator=_Lines.END).writerows(rows)
+    return "".join(line.removesuffix(_Lines.END) + "\n" for line in lines.written)
+
+
+class _Lines:
+    """Takes what ``csv`` writes, line by line."""
+
+    END = "\r\n"
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.written.append(line)

@@ -1,18 +1,15 @@
 """The table of one run, from records alone."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from tabulate import tabulate
-
 from adbench.evaluation.metrics import METRICS
 from adbench.results import notes, thresholds
 from adbench.results.record import Record
-from adbench.results.spreadsheet import safe
+from adbench.results.spreadsheet import as_csv, safe
+from adbench.results.tabulated import screen_table
 
 NAMES = tuple(metric.name for metric in METRICS)
 """The metrics, which tables show in percent."""
@@ -114,11 +111,8 @@ def to_csv(records: Sequence[Record]) -> str:
 
     Texts that a spreadsheet would take for formulas have an apostrophe before them.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_plain(name, v) for name, v in line.items()] for line in lines(records))
-    return text.getvalue()
+    rows = ([_plain(name, v) for name, v in line.items()] for line in lines(records))
+    return as_csv([COLUMNS, *rows])
 
 
 def to_screen(records: Sequence[Record]) -> str:
@@ -129,13 +123,7 @@ def to_screen(records: Sequence[Record]) -> str:
         [line["category"], *(notes.starred(record, n, shown(n, line[n])) for n in SCREEN)]
         for record, line in zip(of, found, strict=True)
     ]
-    table = tabulate(
-        rows,
-        headers=["category", *SCREEN.values()],
-        stralign="right",
-        colalign=("left",),
-        disable_numparse=True,
-    )
+    table = screen_table(rows, ["category", *SCREEN.values()], align=["left"])
     return "\n".join([table, *notes.below(records, found[:-1], SCREEN)])
 
 
@@ -161,7 +149,7 @@ def rivals_to_screen(records: Sequence[Record]) -> str:
                 ]
             )
     heads = ["category", "method", "distance ms/image", "whole ms/image", "multiply-adds/patch"]
-    return tabulate(rows, headers=heads, stralign="right", disable_numparse=True) if rows else ""
+    return screen_table(rows, heads) if rows else ""
 
 
 def shown(name: str, value: float | None) -> str:

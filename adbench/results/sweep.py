@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from tabulate import tabulate
 
 from adbench.results import thresholds
 from adbench.results.notes import below
 from adbench.results.record import Record
 from adbench.results.spreadsheet import safe
 from adbench.results.summary import COLUMNS, NAMES, SCREEN, row, shown
+from adbench.results.tabulated import screen_table
 
 Jobs = Sequence[tuple[dict[str, str], Sequence[Record]]]
 """The overrides of each job that vary, and its records."""
@@ -64,7 +64,7 @@ def sweep_to_screen(jobs: Jobs) -> str:
             ]
         rows.append([*setting, group["category"].nunique(), n, *cells])
     headers = [*varied, "categories", "seeds", *screen.values()]
-    table = tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
+    table = screen_table(rows, headers)
     return "\n".join([table, *below(every, [row(record) for record in every], screen)])
 
 

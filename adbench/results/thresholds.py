@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from adbench.results.record import Record
+from adbench.results.tabulated import screen_table
+from adbench.system.printable import in_line
 
 COLUMNS = {
     "threshold_kind": "`folds`; `file`: that of a saved detector; or `train`: the largest training "
@@ -64,13 +64,7 @@ def to_screen(records: Sequence[Record]) -> str:
     if not having:
         return ""
     heads = ["category", "threshold", "", "false alarms promised", "on the test images", "found"]
-    table = tabulate(
-        [line(record) for record in having],
-        headers=heads,
-        stralign="right",
-        colalign=("left", "right", "left"),
-        disable_numparse=True,
-    )
+    table = screen_table(map(line, having), heads, align=("left", "right", "left"))
     return "\n".join([table, *_notes(having)])
 
 
@@ -122,5 +116,5 @@ def _notes(records: Sequence[Record]) -> list[str]:
         notes[PROMISES_NOTHING] = 0
     for record in records:
         if why := record.reasons.get("threshold"):
-            notes[f"{record.category}: {why}"] = 0
+            notes[f"{in_line(record.category)}: {why}"] = 0
     return list(notes)

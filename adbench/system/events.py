@@ -16,6 +16,8 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from typing import IO, Any
 
 _BREAK = re.compile(r"[\r\n]+")
+_EVENT = re.compile(r'(?:\([^)]*\) )?(\{"event": "(?!exit")\w+", "process": \d+.*\})')
+"""An event of another process, alone or behind the prefix that Ray prints."""
 _STEERING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 """What moves the cursor of a terminal or colours its text (ECMA-48, control sequences)."""
 
@@ -42,9 +44,7 @@ class Events(io.TextIOBase):
         """
         content = {"event": name, "process": os.getpid(), **fields}
         line = json.dumps({key: _plain(value) for key, value in content.items()})
-        with self._lock, suppress(OSError, ValueError):
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
+        self._line(line)
 
     def write(self, text: str) -> int:
         """Take a text; each line of it is told when it is whole."""
@@ -69,8 +69,16 @@ class Events(io.TextIOBase):
         """The descriptor of the other stream."""
         return self._stream.fileno()
 
+    def _line(self, line: str) -> None:
+        with self._lock, suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
     def _message(self, line: str) -> None:
-        if text := _STEERING.sub("", line).strip():
+        text = _STEERING.sub("", line).strip()
+        if told := _event_in(text):
+            self._line(told)
+        elif text:
             self.event("message", text=text.removeprefix("adbench: "))
 
 
@@ -107,6 +115,16 @@ def events_on(stream: IO[str] | None, wanted: bool = True) -> Iterator[Events | 
             yield events
     finally:
         events.close()
+
+
+def _event_in(text: str) -> str | None:
+    """The event of another process, which a launcher prints here; None where it is none."""
+    found = _EVENT.fullmatch(text)
+    if found is not None:
+        with suppress(ValueError, RecursionError):
+            json.loads(found[1])
+            return found[1]
+    return None
 
 
 def _plain(value: Any) -> Any:

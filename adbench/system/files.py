@@ -56,12 +56,13 @@ def whole_file(path: Path, tidy: bool = True) -> Iterator[BinaryIO]:
 def scratch_folder(path: Path) -> Iterator[Path]:
     """A folder beside ``path`` for files that take their place by a rename; it goes at the end.
 
-    One that a killed process left is removed with the next temporary file or folder there.
+    Where ``path`` has no folder yet, it lies in the nearest one above that there is. One that a
+    killed process left is removed with the next temporary file or folder there.
 
     Raises:
-        OSError: The folder of ``path`` cannot be written.
+        OSError: The folder cannot be written.
     """
-    folder = _temporary(path, tidy=True)
+    folder = _temporary(existing_folder(path.parent) / path.name, tidy=True)
     folder.mkdir()
     try:
         yield folder
@@ -70,14 +71,29 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 def try_folder(folder: Path) -> None:
-    """Make a folder, and try whether files can be written to it. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
+    """Try whether files can be written to a folder, or whether it can be made. Raises OSError.
+
+    Nothing is made: what fails later leaves no empty folder behind.
+    """
+    with tempfile.TemporaryFile(dir=existing_folder(folder)):
         pass
 
 
+def existing_folder(folder: Path) -> Path:
+    """A folder, or the nearest one above it that there is. Raises OSError where a file is above."""
+    place = folder.absolute()
+    while True:
+        try:
+            place.lstat()
+            return place
+        except FileNotFoundError:
+            if place == place.parent:  # a drive that is not there
+                raise
+            place = place.parent
+
+
 def try_file(path: Path) -> None:
-    """Try whether a file can be written, and make its folder. Raises OSError."""
+    """Try whether a file can be written, see ``try_folder``. Raises OSError."""
     if path.is_dir():
         raise IsADirectoryError(0, "is a folder")
     try_folder(path.parent)

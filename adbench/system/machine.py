@@ -75,6 +75,10 @@ def device_name(device: str) -> str:
             f"device {device}: torch {torch.__version__} finds no CUDA device; "
             "use device=cpu or auto"
         )
+    if device.startswith("cuda:") and int(device[5:]) >= (count := torch.cuda.device_count()):
+        raise AdbenchError(
+            f"device {device}: the last CUDA device here is cuda:{count - 1}; use that or a lower"
+        )
     if device == "mps" and not torch.backends.mps.is_available():
         raise AdbenchError(
             f"device mps: torch {torch.__version__} finds no Apple GPU; use device=cpu or auto"

@@ -10,4 +10,11 @@ def printable(text: str) -> str:
 
     Line breaks and tabs stay.
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return "".join(c if c in "\n\t" else in_line(c) for c in text)
+
+
+def in_line(text: str) -> str:
+    """A name in one line: ``printable``, and line breaks and tabs are replaced too."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -19,6 +19,7 @@ from typing import IO, Any, Literal, NoReturn
 from tqdm import tqdm
 
 from adbench.system.events import Events
+from adbench.system.printable import in_line
 from adbench.system.shown import INTERVAL, Kind, Shown, duration
 
 __all__ = [
@@ -70,7 +71,7 @@ def at(category: str, jobs: Sequence[int] = ()) -> None:
         return
     words = [f"job {jobs[0]}" if len(jobs) == 1 else f"{len(jobs)} jobs"] if jobs else []
     new, shown.category, shown.jobs = category != shown.category, category, list(jobs)
-    shown.place = ", ".join([category, *words])
+    shown.place = ", ".join([in_line(category), *words])
     if new:
         shown.tell("category")
 

@@ -36,6 +36,8 @@ class MlflowTracker:
     def __post_init__(self) -> None:
         # MLflow would report its use over the network; it reads this when it is imported.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # A server that does not answer is told within seconds, instead of minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         from mlflow import MlflowClient
 
         self.folder.mkdir(parents=True, exist_ok=True)

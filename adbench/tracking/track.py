@@ -14,7 +14,7 @@ from adbench.errors import AdbenchError
 from adbench.results.raw import RecordError
 from adbench.results.reading import load
 from adbench.results.records import record_names
-from adbench.system.files import write_whole
+from adbench.system.files import expanded, write_whole
 from adbench.system.settings import digest
 from adbench.system.waiting import turn
 from adbench.tracking.entry import Entry, entry_of
@@ -43,7 +43,7 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where records are logged."""
+    """Where records are logged. Raises AdbenchError where it cannot be such a place."""
 
     tool: Tool
     store: str | None = None
@@ -52,6 +52,13 @@ class Place:
     """The name of MLflow's experiment, or of the project of Weights & Biases."""
     pictures: bool = False
     """Whether heat maps are logged too."""
+
+    def __post_init__(self) -> None:
+        if self.tool == "wandb" and self.store and "://" in self.store:
+            raise AdbenchError(
+                f"store={self.store}: is a folder for wandb; name one, and upload what is in it by "
+                "`wandb sync`"
+            )
 
     def tracker(self, folder: Path) -> Tracker:
         """The tracker, which keeps its files in a folder where ``store`` names no other place.
@@ -67,6 +74,19 @@ class Place:
         from adbench.tracking.wandb import WandbTracker
 
         return WandbTracker(self.store, self.project, folder)
+
+    def keeps(self, folder: Path) -> bool:
+        """Whether runs may be there already; True where only a server could tell.
+
+        Args:
+            folder: Where the tracker keeps its files if ``store`` names no other place.
+        """
+        if self.tool == "wandb":
+            return ((expanded(self.store) if self.store else folder) / "wandb").exists()
+        if self.store is None:
+            return (folder / "mlflow.db").exists()
+        database = self.store.removeprefix("sqlite:///")
+        return database == self.store or Path(database).exists()
 
     def words(self, results: Path) -> str:
         """The command that logs a folder there."""
@@ -106,17 +126,25 @@ def track(results: Path, place: Place, tracker: Callable[[Path], Tracker] | None
         tracker: Gives the tracker for its folder; None: that of ``place``.
 
     Raises:
-        AdbenchError: There are no records, or the tracker is not installed.
-        FailedError: The tracker fails, or the folder cannot be written.
+        AdbenchError: There are no records, the tracker is not installed, or the folder of results
+            cannot be written.
+        FailedError: The tracker fails.
     """
     records, folder = results / "records", results / FOLDER
     names = record_names(records)
     tracked = Tracked()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdbenchError(
+            f"cannot write to {folder}: {error.strerror or error}; copy the records to a folder "
+            "that can be written, and name it by results=DIR"
+        ) from error
+    try:
         ledger = _Ledger(folder / f"{place.tool}-{digest(vars(place), length=8)}.json")
         with turn(FileLock(folder / ".lock"), "logs records"):
-            ledger.read()
+            if place.keeps(folder):
+                ledger.read()
             new = {n: state for n in names if (state := _state(records / n)) != ledger.of.get(n)}
             tracked.known = len(names) - len(new)
             if new:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adbench.system.files import write_whole
+from adbench.system.files import expanded, write_whole
 from adbench.tracking.entry import Entry
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class WandbTracker:
         import wandb
 
         self._wandb = wandb
-        self._root = Path(self.store) if self.store else self.folder
+        self._root = expanded(self.store) if self.store else self.folder
         (self._root / "wandb").mkdir(parents=True, exist_ok=True)
 
     def log(self, entry: Entry) -> bool:
