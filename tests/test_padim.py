@@ -1,6 +1,6 @@
 """PaDiM against numpy.cov, numpy.linalg.inv and scipy's mahalanobis, position by position."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -375,6 +375,14 @@ class TestBadInput:
     def test_no_reduction_is_possible_with_any_number_of_channels(self) -> None:
         plain = method(reduction="none", solver="primal")
         assert plain.memory(features(9), 1) > 0
+
+    def test_covariances_need_no_more_memory_for_more_images(self) -> None:
+        plain, one = method(reduction="none", solver="primal"), features(1)
+
+        def of(n: int) -> Features:
+            return replace(one, maps=[m.expand(n, *m.shape[1:]) for m in one.maps])
+
+        assert plain.memory(of(10**7), 1) == plain.memory(of(10**6), 1)
         assert plain.fit(features(9)).score(features(2, seed=1)).images.isfinite().all()
 
     def test_dims_without_reduction(self) -> None:

@@ -185,7 +185,7 @@ class GaussianField:
             state = triangles + Factors.bytes(order, reduction.positions)
         chunk = max(1, CHUNK // reduction.nbytes)
         fitted = 3 * min(n, chunk) * order if form == "covariances" else 0
-        rows = reduction.block * max(3 * min(m, chunk) * (n + reduction.dims), fitted)
+        rows = reduction.block * max(3 * min(m, chunk) * (order + reduction.dims), fitted)
         working = 4 * threads() * (rows + 6 * order**2)
         return state + 2 * min(max(n, m), chunk) * reduction.nbytes + working
 
