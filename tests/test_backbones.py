@@ -481,6 +481,7 @@ def test_openvino_on_a_gpu_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "2026.1.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(
         AdbenchError,
         match=f"engine=openvino computes on the CPU, got device={device}; set device=cpu",
