@@ -117,7 +117,7 @@ def test_run_measures_writes_and_the_second_run_skips(tmp_path, mvtec_root):
         (["--cfg", "jobs"], "no 'jobs'; did you mean job?"),
         (["--multi-run"], "no '--multi-run'; did you mean --multirun?"),
         (["--config-name", "none_such"], "none_such.yaml: there is no such file"),
-        (["-m", "hydra/launcher=none_such"], "run pip install hydra-none-launcher"),
+        (["-m", "hydra/launcher=slrum"], "there is no such launcher; did you mean slurm"),
         (["--experimental-rerun", "x"], "--experimental-rerun: a pickled config"),
     ],
 )

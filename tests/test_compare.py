@@ -102,6 +102,19 @@ def test_seeds_are_paired_and_their_draw_widens_the_interval(tmp_path):
     assert line.difference.difference == pytest.approx(sum(d.difference for d in single) / 3)
 
 
+def test_a_seed_that_is_named_is_the_one_that_is_compared(tmp_path):
+    records = [
+        saved(tmp_path, made(words, "bottle", seed=seed, image=0.5 + seed / 10), noise=seed)
+        for seed in range(3)
+        for words in (A, B)
+    ]
+    (line,) = lines(compare(f"{A} seed=2", f"{B} seed=1", tmp_path, records))
+    assert (line.a.mean, line.a.n) == (pytest.approx(0.7), 1)
+    assert (line.b.mean, line.b.n) == (pytest.approx(0.6), 1)
+    with pytest.raises(AdbenchError, match=r"no record of .*seed=7"):
+        compare(f"{A} seed=7", B, tmp_path, records)
+
+
 def test_one_seed_is_paired_with_its_own_and_a_side_without_seeds_with_all(tmp_path):
     records = [
         saved(tmp_path, made(A, "bottle", seed=seed, image=0.9 + seed / 100), noise=seed)

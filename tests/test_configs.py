@@ -104,8 +104,12 @@ def test_one_config_does_not_change_another():
         ("foo@bar=3", "^foo@bar=3: there is no group foo; there are dataset, "),
         ("hydra.sweep.dri=1", "^hydra.sweep.dri=1: Hydra has no such setting"),
         (
+            "hydra/sweeper=optuna",
+            "it is not installed; run pip install hydra-optuna-sweeper; there are b",
+        ),
+        (
             "hydra/launcher=nope_x",
-            "not installed; run pip install hydra-nope-launcher; there are b",
+            "^hydra/launcher=nope_x: there is no such launcher; .*there are basic",
         ),
         ("method=null", "^method=null: method takes the name of one preset$"),
         ("results=${nope}", "^results: .*nope"),

@@ -156,7 +156,6 @@ def measured(
         for number, why in ended:
             # Bundles that are launched apart have screens of their own, which are files.
             _collect(folder, number, found[number], plans, outcomes, why, tell=seats.apart)
-            finished(len(found[number].jobs))
     with suppress(OSError):  # some bundles may still be at work
         folder.rmdir()
     for number, outcome in outcomes.items():
@@ -239,10 +238,12 @@ def _collect(
         with aside():
             say_aside(f"{in_line(bundle.category)}, {jobs} {numbers}: {reason}")
         for job in bundle.jobs:
+            finished()
             outcomes[job].failures[bundle.category] = reason
             happened("failure", bundle.category, jobs=[job], message=reason)
         return
     for job in bundle.jobs:
+        finished()
         part, outcome = content[str(job)], outcomes[job]
         failures = dict(part["failures"])
         for name in part["records"]:

@@ -41,14 +41,9 @@ def command(given: Namespace, configs: Configs) -> int:
     _refuse_as_run_does(given.words, configs)
     content = _sized(sizes, words) if sizes else None
     jobs = _jobs(words, given.multirun, configs)
-    if content is None and complete(jobs, configs):
-        if given.json:
-            from adbench.cli.output import print_json
-
-            print_json({"bundles": [], "jobs": len(jobs), "complete": True})
-        else:
-            count = f"{len(jobs)} jobs have" if len(jobs) > 1 else "the job has"
-            say(f"{count} every record already: nothing is to be run")
+    if content is None and not given.json and complete(jobs, configs):
+        count = f"{len(jobs)} jobs have" if len(jobs) > 1 else "the job has"
+        say(f"{count} every record already: nothing is to be run")
         return 0
     with lines_on_stderr(given.json):
         plans, wrong = _plans(jobs, configs, only_time)

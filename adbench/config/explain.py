@@ -80,15 +80,26 @@ def unresolved(error: OmegaConfBaseException, path: str) -> str:
     return f"{key}: {first}"
 
 
+_PACKAGES = {
+    "submitit launcher": "'adbench-vision[slurm]'",
+    "rq launcher": "hydra-rq-launcher",
+    "ax sweeper": "hydra-ax-sweeper",
+    "nevergrad sweeper": "hydra-nevergrad-sweeper",
+    "optuna sweeper": "hydra-optuna-sweeper",
+}
+"""Plugins of Hydra; a name that somebody mistyped must not become the name of a package."""
+
+
 def unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
     """There is no such preset: the nearest ones, or the package that could bring it."""
-    if group.startswith("hydra/"):
-        kind, name = group.removeprefix("hydra/"), choice.partition("_")[0]
-        package = "'adbench-vision[slurm]'" if name == "submitit" else f"hydra-{name}-{kind}"
-        hint = f"; run pip install {package}" if kind in ("launcher", "sweeper") else ""
-        return f"{group}={choice}: it is not installed{hint}; there are {', '.join(known)}"
     near = difflib.get_close_matches(choice, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}? " if near else ""
+    if group.startswith("hydra/"):
+        kind, name = group.removeprefix("hydra/"), choice.partition("_")[0]
+        there = f"there are {', '.join(known)}"
+        if package := _PACKAGES.get(f"{name} {kind}"):
+            return f"{group}={choice}: it is not installed; run pip install {package}; {there}"
+        return f"{group}={choice}: there is no such {kind}; {hint}{there}"
     return f"no {group} {choice!r}; {hint}`adbench list {plural(group)}` shows all"
 
 

@@ -18,7 +18,7 @@ from adbench.reports.given import names_tool, of_words, setting_words, tools_of
 from adbench.reports.matching import Matching
 from adbench.reports.needed import Stored, needed, of_the_setting_of
 from adbench.reports.pairing import Line, common, differences
-from adbench.reports.repeats import Found, by_category, random_weights
+from adbench.reports.repeats import SEED, Found, by_category, draws, random_weights, seed
 from adbench.system.settings import digest
 
 SIGNIFICANT = 0.05
@@ -108,6 +108,9 @@ def select(text: str, records: Stored, configs: Configs) -> Found:
         chosen = [r for r in matching.records if matching.measured(wanted, r)]
         if "dataset" in given:
             chosen = wanted.of_dataset(chosen)
+        if SEED in given:
+            named = configs.compose(words)[SEED]
+            chosen = [r for r in chosen if not draws(r) or seed(r) == named]
     if "dataset.categories" in given:
         categories = configs.compose(words).dataset.categories
         if categories != "all":
