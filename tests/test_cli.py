@@ -117,6 +117,8 @@ def test_run_measures_writes_and_the_second_run_skips(tmp_path, mvtec_root):
         (["--cfg", "jobs"], "no 'jobs'; did you mean job?"),
         (["--multi-run"], "no '--multi-run'; did you mean --multirun?"),
         (["--config-name", "none_such"], "none_such.yaml: there is no such file"),
+        (["hydra/launcher=joblib"], "spreads a sweep, which needs -m: adbench run -m hydra/launch"),
+        (["launcher=joblib"], "launcher=joblib: is a word of reproduce; here it is hydra/launcher"),
         (["-m", "hydra/launcher=slrum"], "there is no such launcher; did you mean slurm"),
         (["--experimental-rerun", "x"], "--experimental-rerun: a pickled config"),
     ],

@@ -49,6 +49,9 @@ def own_words(words: Sequence[str]) -> tuple[list[str], OwnWords]:
     for word in pages:
         if word.removeprefix(REPORT) not in ("true", "false"):
             raise AdbenchError(f"{word}: is report=true or report=false")
+    for word in rest:
+        if word.startswith("launcher="):
+            raise AdbenchError(f"{word}: is a word of reproduce; here it is hydra/{word}, with -m")
     side_by_side = any(
         word.startswith(LAUNCHER) and word.removeprefix(LAUNCHER) not in IN_TURN for word in rest
     )
