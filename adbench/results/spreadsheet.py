@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 _BREAK = re.compile("[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 """Where ``str.splitlines`` ends a line."""
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
-"""What steers a terminal."""
 _FORMULA = ("=", "+", "-", "@", "\t")
 
 
@@ -15,10 +13,9 @@ def safe(text: str) -> str:
     """A text that no spreadsheet takes for a formula; numbers stay as they are.
 
     Where it begins with ``=``, ``+``, ``-``, ``@`` or a tab and is no number, an apostrophe stands
-    before it. Line breaks of all kinds, such as U+2028, become spaces, and other control characters
-    become escapes.
+    before it. Line breaks of all kinds, such as U+2028, become spaces.
     """
-    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], _BREAK.sub(" ", text))
+    text = _BREAK.sub(" ", text)
     if not text.startswith(_FORMULA):
         return text
     try:
