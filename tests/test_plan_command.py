@@ -299,10 +299,12 @@ def test_what_exists_is_not_counted_again(tmp_path, rates):
     assert (again.present, again.images) == (0, 0)
 
 
-def test_a_record_without_time_is_to_be_completed(tmp_path, rates):
-    run_jobs(tmp_path, "method=crd", common=SMALL)
-    timed = ("timing.enabled=true", "timing.warmup=1", "timing.repeats=2", "timing.batch=3")
-    found = rates(
+TIMED = ("timing.enabled=true", "timing.warmup=1", "timing.repeats=2", "timing.batch=3")
+
+
+def times_and_fits(rates):
+    """What the time per image is made of: CRD and its rival, which is fitted for it."""
+    return rates(
         [
             row(0.5, images=6, stage="time"),
             row(2.0, images=6, stage="fit"),
@@ -310,7 +312,12 @@ def test_a_record_without_time_is_to_be_completed(tmp_path, rates):
             row(3.0, images=6, stage="fit", method="PatchCore"),
         ]
     )
-    cost = costs(tmp_path, found, "method=crd", common=(*SMALL, *timed))["denim"]
+
+
+def test_a_record_without_time_is_to_be_completed(tmp_path, rates):
+    run_jobs(tmp_path, "method=crd", common=SMALL)
+    found = times_and_fits(rates)
+    cost = costs(tmp_path, found, "method=crd", common=(*SMALL, *TIMED))["denim"]
     # 1 + 2 + 3 * 3 images of CRD and of its rival, which is fitted for that
     assert cost.stages["time"].about == pytest.approx(12 * (0.5 + 0.25) + 3.0)
     assert cost.stages["fit"].about == 2.0
@@ -320,17 +327,9 @@ def test_a_record_without_time_is_to_be_completed(tmp_path, rates):
 
 def test_time_alone_is_planned_of_the_records_that_are_there(tmp_path, rates):
     run_jobs(tmp_path, "method=crd", common=SMALL)
-    timed = ("timing.enabled=true", "timing.warmup=1", "timing.repeats=2", "timing.batch=3")
-    found = rates(
-        [
-            row(0.5, images=6, stage="time"),
-            row(2.0, images=6, stage="fit"),
-            row(0.25, images=6, stage="time", method="PatchCore"),
-            row(3.0, images=6, stage="fit", method="PatchCore"),
-        ]
-    )
+    found = times_and_fits(rates)
     jobs = ("method=crd", "method=crd method.lambda_=7")
-    made_plans = plans(tmp_path, *jobs, common=(*SMALL, *timed))
+    made_plans = plans(tmp_path, *jobs, common=(*SMALL, *TIMED))
     alone = [replace(p, only_time=True) for p in made_plans]
     (bundle,) = bundles(dict(enumerate(alone)))
     cost = Costs(alone, found, Existing()).of(bundle, Category.load(alone[0], "denim"))

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from adbench.cli.hydra_app import run_hydra
 from adbench.cli.output import lines_on_stderr, print_json
-from adbench.cli.run_words import IN_TURN, LAUNCHER, ONLY_TIME, REPORT, SKIP, OwnWords, own_words
+from adbench.cli.run_words import (
+    LAUNCHER,
+    ONLY_TIME,
+    REPORT,
+    SKIP,
+    OwnWords,
+    launchers_side_by_side,
+    own_words,
+)
 from adbench.cli.screen import say, say_aside
 from adbench.config.compose import Configs
 from adbench.config.overrides import expand, refuse_wrong, split
@@ -71,11 +79,8 @@ def _jobs(
         task.configs.compose([word for word in overrides if word not in own])
     if names & _SWEEP or "hydra.mode=MULTIRUN" in overrides:
         return _sweep(task, _possible(task, own).results, overrides, flags)
-    for word in overrides:
-        if word.startswith(LAUNCHER) and word.removeprefix(LAUNCHER) not in IN_TURN:
-            raise AdbenchError(
-                f"{word}: spreads a sweep, which needs -m: adbench run -m {word} ..."
-            )
+    for word in launchers_side_by_side(overrides):
+        raise AdbenchError(f"{word}: spreads a sweep, which needs -m: adbench run -m {word} ...")
     task.planned(own)
     run_hydra(task, task.configs, overrides, flags)
     return task.done

@@ -52,9 +52,7 @@ def own_words(words: Sequence[str]) -> tuple[list[str], OwnWords]:
     for word in rest:
         if word.startswith("launcher="):
             raise AdbenchError(f"{word}: is a word of reproduce; here it is hydra/{word}, with -m")
-    side_by_side = any(
-        word.startswith(LAUNCHER) and word.removeprefix(LAUNCHER) not in IN_TURN for word in rest
-    )
+    side_by_side = bool(launchers_side_by_side(rest))
     if ONLY_TIME in words and side_by_side:
         raise AdbenchError(
             f"{ONLY_TIME}: time is taken by one job after the other; leave {LAUNCHER}... out"
@@ -72,6 +70,12 @@ def own_words(words: Sequence[str]) -> tuple[list[str], OwnWords]:
         split=split_of(splits, side_by_side),
         only_time=ONLY_TIME in words,
     )
+
+
+def launchers_side_by_side(words: Sequence[str]) -> list[str]:
+    """The words that choose a launcher which runs jobs side by side."""
+    chosen = (word for word in words if word.startswith(LAUNCHER))
+    return [word for word in chosen if word.removeprefix(LAUNCHER) not in IN_TURN]
 
 
 def split_of(words: Sequence[str], side_by_side: bool) -> Literal["features", "settings"]:
