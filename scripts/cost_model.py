@@ -1,10 +1,10 @@
-"""What 10^6 images under 10^3 settings take, and a small run beside what was planned for it.
+"""What 10^6 images under 10^3 settings take, and a thousandth of it beside what was planned.
 
 The model is that of ``adbench plan``. Features are made once; the settings are those of four
 methods on them, of which most share a fit.
 
     python scripts/cost_model.py                   # the model, as Markdown
-    python scripts/cost_model.py --try FOLDER      # a share of it, planned and measured
+    python scripts/cost_model.py --try FOLDER      # a thousandth of it, planned and measured
 """
 
 import argparse
@@ -34,9 +34,8 @@ SHARES = {"spade": 0.1, "crd": 0.7, "padim": 0.1, "patchcore": 0.1}
 """Of the settings. CRD: its lambda. PaDiM: the seed, of which each takes a fit of its own.
 PatchCore and SPADE: their k. SPADE comes first, because it reads all that the others read."""
 SETTING = {"crd": "method.lambda_", "padim": "seed", "patchcore": "method.k", "spade": "method.k"}
-TRY = ("dataset.categories=[denim]", "dataset.train=60", "dataset.test=40")
-TRIED = 600
-"""Settings of the small run. All of a thousandth would take an hour, most of it the metrics."""
+TRIED = ("denim", "flange")
+"""The categories of the demo dataset that are run."""
 PROGRAM = """
 import json, resource, sys, time
 from contextlib import contextmanager
@@ -78,13 +77,14 @@ finally:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--try", dest="folder", type=Path)
-    parser.add_argument("--settings", type=int, default=None)
+    parser.add_argument("--settings", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000, help="of the run, in two categories")
     given = parser.parse_args()
     start = time.monotonic()
     if given.folder:
-        tried(given.folder.absolute(), given.settings or TRIED)
+        tried(given.folder.absolute(), given.images, given.settings)
     else:
-        model(given.settings or 1000)
+        model(given.settings)
     print(f"\n({time.monotonic() - start:.0f} s of this script)")
 
 
@@ -149,38 +149,48 @@ def row(stage: str, seconds: Estimate) -> str:
     return f"| {stage} | {' | '.join(f'{value:,.2f}' for value in hours)} |"
 
 
-def tried(folder: Path, settings: int) -> None:
+def tried(folder: Path, images: int, settings: int) -> None:
     """Plan a share, run it, and print both."""
     folder.mkdir(parents=True, exist_ok=True)
-    measured, peak = run(folder, settings)
+    test = round(TEST_SHARE * images / len(TRIED))
+    train = images // len(TRIED) - test
+    dataset = (f"dataset.train={train}", f"dataset.test={test}")
+    measured, peak = run(folder, settings, dataset)
     # Planned as if nothing had been there.
-    plans = planned(settings, (f"cache={folder / 'empty'}", f"results={folder / 'empty'}", *TRY))
-    content = Category.load(plans[0], "denim")
-    [cost] = of(plans, content)
+    empty = folder / "empty"
+    plans = planned(settings, (f"cache={empty}", f"results={empty}", *dataset))
+    contents = [Category.load(plans[0], name) for name in TRIED]
+    costs = [cost for content in contents for cost in of(plans, content)]
+    images = sum(len(content.train) + len(content.test) for content in contents)
+    share = images * settings / 1e6
+    print(f"{images} images x {settings} settings: {100 * share:.1f}% of a thousandth\n")
     counted = ("images", "features", "fit", "score", "metrics")
     measured["rest"] = measured["all"] - sum(measured.get(name, 0.0) for name in counted)
     names = {"images": "images", "extract": "features", "fit": "fit", "score": "score"}
-    images = len(content.train) + len(content.test)
-    share = images * settings / 1e6
-    print(f"{images} images x {settings} settings: {100 * share:.1f}% of a thousandth\n")
     print("| stage | planned s | low | high | measured s |\n|---|---|---|---|---|")
     for stage, name in names.items():
-        print(beside(stage, cost.stages[stage], measured.get(name, 0.0)))
-    start = cost.stages["start"] * len(SHARES)  # a process for each sweep
-    rest = total([start, *(cost.stages[name] for name in ("metrics", "jobs"))])
+        print(beside(stage, spent(costs, stage), measured.get(name, 0.0)))
+    start = costs[0].stages["start"] * len(SHARES)  # a process for each sweep
+    rest = total([start, spent(costs, "metrics"), spent(costs, "jobs")])
     print(beside("metrics, records, jobs, start", rest, measured["metrics"] + measured["rest"]))
-    print(beside("sum", total([*(cost.stages[name] for name in names), rest]), measured["all"]))
+    print(beside("sum", total([*(spent(costs, name) for name in names), rest]), measured["all"]))
     features = size(folder / "cache" / "features")
-    print(f"\nfeatures: planned {cost.features / 1e6:.1f} MB, measured {features / 1e6:.1f} MB")
+    planned_features = sum(cost.features for cost in costs) / 1e6
+    print(f"\nfeatures: planned {planned_features:.1f} MB, measured {features / 1e6:.1f} MB")
     records = size(folder / "runs" / "records") / 1e6
-    print(f"records: planned {cost.results.about / 1e6:.1f} MB, measured {records:.1f} MB")
-    assert cost.memory is not None
-    print(f"peak memory: planned {cost.memory.about / 1e9:.2f} GB, measured {peak / 1e9:.2f} GB")
+    results = total(cost.results for cost in costs).about / 1e6
+    print(f"records: planned {results:.1f} MB, measured {records:.1f} MB")
+    memory = max(cost.memory.about for cost in costs if cost.memory is not None) / 1e9
+    print(f"peak memory: planned {memory:.2f} GB, measured {peak / 1e9:.2f} GB")
 
 
-def run(folder: Path, settings: int) -> tuple[dict[str, float], int]:
+def spent(costs: Sequence[Cost], stage: str) -> Estimate:
+    return total(cost.stages[stage] for cost in costs)
+
+
+def run(folder: Path, settings: int, dataset: Sequence[str]) -> tuple[dict[str, float], int]:
     """Run the sweeps; seconds by stage, and the bytes of the largest process at its peak."""
-    places = (f"cache={folder / 'cache'}", f"results={folder / 'runs'}", *TRY)
+    places = (f"cache={folder / 'cache'}", f"results={folder / 'runs'}", *dataset)
     measured: dict[str, float] = {}
     peak = 0
     for method in SHARES:

@@ -1,7 +1,9 @@
 """Records through the index: the same as reading every file, whatever became of the index."""
 
 import errno
+import gc
 import json
+import logging
 import os
 import sqlite3
 import subprocess
@@ -22,7 +24,7 @@ from adbench.reports.claims import judge, load_claims
 from adbench.reports.compare import compare
 from adbench.reports.needed import records_of
 from adbench.reports.tables import overview, table
-from adbench.results import records
+from adbench.results import index_file, records
 from adbench.results.index import KIND, Records
 from adbench.results.raw import RecordError
 from adbench.results.record import to_json
@@ -177,6 +179,24 @@ def test_several_readers_build_one_index_while_records_are_written(folder, tmp_p
     assert Records(folder, cache).all() == records.load_all(folder)
 
 
+def test_records_may_be_used_and_forgotten_in_another_thread(folder, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(Records, folder, tmp_path / "cache").result()
+    assert held.all() == records.load_all(folder)
+    del held
+    gc.collect()
+
+
+def test_a_full_disk_under_the_index_loses_no_record(folder, tmp_path, monkeypatch, caplog):
+    full = f"{index_file._TABLES}; PRAGMA max_page_count = 8"
+    monkeypatch.setattr(index_file, "_TABLES", full)
+    caplog.set_level(logging.INFO)
+    for number in range(3, 60):
+        records.save(folder, variant(number), SCORES)
+    assert Records(folder, tmp_path / "cache").all() == records.load_all(folder)
+    assert "database or disk is full" in caplog.text
+
+
 def newer_schema(path):
     edited(path, schema=99)
 
@@ -328,7 +348,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_index import variant
 from test_records import SCORES
-from adbench.results import records
+from adbench.results import index_file, records
 folder = Path(sys.argv[1])
 for number in range(20):
     records.save(folder, variant(number, notes=[sys.argv[2]] * int(sys.argv[2])), SCORES)

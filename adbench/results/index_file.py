@@ -1,7 +1,9 @@
 """The file of the index of a folder of records: rows by file name, in SQLite.
 
-Nothing in it is needed. What is damaged, locked by another process for long or cannot be written is
-done without: then the rows are kept in memory for this use, and a damaged file is removed.
+Nothing in it is needed. A file that is locked by another process for long or cannot be written is
+done without: then the records are kept in memory for this use. A damaged file is removed, and a new
+one takes its place. The file is open only while it is read or written, so that nothing is left to
+close when a reader is forgotten, in whatever thread that happens.
 """
 
 import hashlib
@@ -10,7 +12,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,14 +61,13 @@ class IndexFile:
     """Rows, and the records that belong to them, each with a checksum.
 
     Args:
-        path: The file; None: the rows are kept in memory.
+        path: The file; None: the records are kept in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._data = _connected(None)
-        if path is not None:
-            self._reconnect()
+        self._unwritten: dict[str, bytes] = {}
+        """The records, compressed, that the file did not take."""
 
     def rows(self) -> dict[str, Row]:
         """The sound rows by the names of their files."""
@@ -89,14 +90,16 @@ class IndexFile:
             return [row for name in names for row in data.execute(query, [name])]
 
         found: list[Any] = self._tried(fetched, [])
-        return {name: zlib.decompress(text) for name, crc, text in found if _sound(crc, text)}
+        packed = {name: text for name, crc, text in found if _sound(crc, text)}
+        packed |= {name: self._unwritten[name] for name in names if name in self._unwritten}
+        return {name: zlib.decompress(text) for name, text in packed.items()}
 
     def write(self, rows: Mapping[Row, bytes], parts: Mapping[str, str]) -> None:
         """Write rows with the content of their records, and the parts that they name."""
         marks = ", ".join("?" * (len(Row._fields) + 1))
-        packed = [(row.name, zlib.compress(content, 1)) for row, content in rows.items()]
+        packed = {row.name: zlib.compress(content, 1) for row, content in rows.items()}
 
-        def written(data: sqlite3.Connection) -> None:
+        def written(data: sqlite3.Connection) -> bool:
             with data:
                 data.executemany(
                     f"INSERT OR REPLACE INTO files VALUES ({marks})",
@@ -104,11 +107,13 @@ class IndexFile:
                 )
                 data.executemany(
                     "INSERT OR REPLACE INTO records VALUES (?, ?, ?)",
-                    [(name, zlib.crc32(content), content) for name, content in packed],
+                    [(name, zlib.crc32(content), content) for name, content in packed.items()],
                 )
                 data.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?)", parts.items())
+            return True
 
-        self._tried(written, None)
+        if not self._tried(written, False):
+            self._unwritten |= packed
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove the rows of files that are gone."""
@@ -121,52 +126,32 @@ class IndexFile:
         if names:
             self._tried(removed, None)
 
-    def __del__(self) -> None:
-        self._data.close()  # Python 3.13 warns of one that is left open
-
     def _tried(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """What an action on the file gives, or ``otherwise`` where the file is of no use."""
+        if self._path is None:
+            return otherwise
         try:
-            return action(self._data)
+            with closing(sqlite3.connect(self._path, timeout=PATIENCE)) as data:
+                data.executescript(_TABLES)
+                return action(data)
         except sqlite3.Error as error:
             log.info("%s is done without: %s", self._path, error)
-            self._data.close()
-            self._data = _connected(None)
             if _is_damage(error):
-                self._remove()
+                _remove(self._path)
+            else:
+                self._path = None
             return otherwise
 
-    def _reconnect(self) -> None:
-        """Open the file, and where it is damaged a new one in its place."""
-        for _ in range(2):
-            try:
-                self._data = _connected(self._path)
-                return
-            except sqlite3.Error as error:
-                log.info("%s is done without: %s", self._path, error)
-                if not _is_damage(error):
-                    return
-                self._remove()
 
-    def _remove(self) -> None:
-        for file in (f"{self._path}-journal", f"{self._path}") if self._path else ():
-            with suppress(OSError):
-                os.unlink(file)
+def _remove(path: Path) -> None:
+    for file in (f"{path}-journal", f"{path}"):
+        with suppress(OSError):
+            os.unlink(file)
 
 
 def key_of(text: str) -> str:
     """A short name for parts, given as JSON."""
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _connected(path: Path | None) -> sqlite3.Connection:
-    data = sqlite3.connect(path or ":memory:", timeout=PATIENCE)
-    try:
-        data.executescript(_TABLES)
-    except sqlite3.Error:
-        data.close()
-        raise
-    return data
 
 
 def _crc_of(row: tuple[object, ...]) -> int:
