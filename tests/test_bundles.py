@@ -223,7 +223,8 @@ def test_time_alone_is_added_to_what_exists_and_makes_nothing(tmp_path, command,
     before = {r.id: r for r in load_all(tmp_path / "runs" / "records")}
     assert not any(r.time for r in before.values())
     reasons = {r.reasons[name] for r in before.values() for name in ("time", "seconds.fit")}
-    assert reasons == {"never under a parallel launcher (hydra_plugins.made.LastFirst)"}
+    said = "not taken beside other jobs (LastFirst); timing=only without a launcher adds it"
+    assert reasons == {said}
     assert command("run", "-m", *quick, "method.layers=[1,2,3],[2,3]", "timing=only") == 0
     shown = capsys.readouterr()
     assert "bottle, job 0: has a record, completed with what it lacked" in shown.out

@@ -115,6 +115,18 @@ def test_a_seed_that_is_named_is_the_one_that_is_compared(tmp_path):
         compare(f"{A} seed=7", B, tmp_path, records)
 
 
+def test_where_there_is_no_record_the_nearest_ones_are_named(tmp_path):
+    record = saved(tmp_path, made(B, "bottle"))
+    other = "method=padim backbone=resnet18"
+    with pytest.raises(AdbenchError) as refused:
+        compare(B, other, tmp_path, [record])
+    presets = " ".join(
+        f"{part}={record.labels[part]}" for part in ("method", "backbone", "geometry")
+    )
+    assert f"no record of {other!r}; `adbench run {other}` measures it" in str(refused.value)
+    assert str(refused.value).endswith(f"the nearest records are of {presets} (id {record.id})")
+
+
 def test_one_seed_is_paired_with_its_own_and_a_side_without_seeds_with_all(tmp_path):
     records = [
         saved(tmp_path, made(A, "bottle", seed=seed, image=0.9 + seed / 100), noise=seed)

@@ -168,6 +168,8 @@ def test_an_unknown_category_offers_the_nearest_name(tmp_path, make_category):
         MVTec(root=str(tmp_path), categories=["botle"]).names()
     with pytest.raises(DataError, match=r"has no folder 'zipper'; it has bottle.$"):
         MVTec(root=str(tmp_path), categories=["zipper"]).names()
+    with pytest.raises(DataError, match=r"it has bottle.$"):  # not capsule, which is not there
+        MVTec(root=str(tmp_path), categories=["capsul"]).names()
 
 
 def test_wrong_settings_are_named():

@@ -709,6 +709,15 @@ def test_report_writes_one_file_in_which_names_are_text_and_nothing_is_loaded(tm
     assert f"adbench report results={tmp_path}" in text
 
 
+def test_the_page_lies_with_the_results_where_no_file_is_named(tmp_path, monkeypatch):
+    hostile(tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "results=own", "pictures=0"])
+    assert ended.value.code == 0
+    assert [path.parent for path in tmp_path.rglob("*.html")] == [tmp_path / "own"]
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

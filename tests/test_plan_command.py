@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -445,7 +446,8 @@ def test_a_size_in_place_of_a_dataset_and_a_disk_that_cannot_hold_it(tmp_path):
     per_image = 4 * (40 * 28 * 28 + 112 * 14 * 14)
     assert found["sum"]["feature_bytes"] == 10**9 * per_image
     assert found["misfits"][0] in done.stderr
-    assert "free and about" in done.stderr
+    assert "GB needed" in done.stderr
+    assert [room["suffices"] for room in found["checked"]] == [False, True]
 
 
 @pytest.mark.slow
@@ -487,36 +489,56 @@ def test_wrong_words_are_refused_before_any_work(tmp_path, words, said, capsys, 
 
 @pytest.fixture
 def checked(tmp_path, rates):
-    """A function from free bytes of disk and memory to what does not fit."""
+    """A function from free bytes of disk and memory to what is said of both."""
     from adbench.cli import plan_table
 
     (planned,) = plans(tmp_path, "method=crd")
     (bundle, *_) = bundles({0: planned})
     cost = Costs([planned], rates(), Existing()).of(bundle, Sized.of(700, 300))
 
-    def misfits(monkeypatch, disk, memory):
+    def rooms(monkeypatch, disk, memory):
         usage = SimpleNamespace(free=disk)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
         monkeypatch.setattr(plan_table, "free_memory", lambda: memory)
-        return plan_table.misfits([planned], [cost])
+        return plan_table.rooms([planned], [cost])
 
-    return misfits
+    return rooms
 
 
-def test_what_fits_passes(checked, monkeypatch):
-    assert checked(monkeypatch, 10**12, 10**12) == []
+def test_what_fits_is_said_with_what_is_free(checked, monkeypatch):
+    disk, memory = checked(monkeypatch, 10**12, 10**12)
+    assert disk.suffices
+    assert re.fullmatch(r"the disk of .*: 0\.\d+ GB needed, 1,000 GB free", str(disk))
+    assert memory.suffices
+    assert re.fullmatch(
+        r"the memory, for .* with \S+ \S+: 0\.\d+ GB needed, 1,000 GB free", str(memory)
+    )
 
 
 def test_a_disk_that_is_too_small_is_named_with_what_to_set(checked, monkeypatch):
     # 1,000 images x 4 x (40 x 28 x 28 + 112 x 14 x 14) bytes of features and about 4 kB of records
-    (said,) = checked(monkeypatch, 200_000_000, 10**12)
-    assert "0.2 GB free and about 0.2 GB are needed" in said
-    assert "set cache=DIR" in said
+    disk, memory = checked(monkeypatch, 200_000_000, 10**12)
+    assert (disk.suffices, memory.suffices) == (False, True)
+    assert re.search(r": 0\.21\d GB needed, 0\.2 GB free; .* set cache=DIR", str(disk))
 
 
 def test_memory_that_is_too_small_is_named(checked, monkeypatch):
-    (said,) = checked(monkeypatch, 10**12, 10**8)
-    assert "of memory and 0.1 GB are free" in said
+    disk, memory = checked(monkeypatch, 10**12, 10**8)
+    assert (disk.suffices, memory.suffices) == (True, False)
+    assert "GB needed, 0.1 GB free; choose a smaller method.ratio" in str(memory)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("geometry=crop224", "efficientnet_lite0 crop224"),
+        ("geometry=crop224 geometry.crop=200", "efficientnet_lite0 crop224 200 x 200 pixels"),
+    ],
+)
+def test_a_geometry_whose_size_was_changed_tells_its_size(tmp_path, rates, words, said):
+    (planned,) = plans(tmp_path, words)
+    (bundle, *_) = bundles({0: planned})
+    assert Costs([planned], rates(), Existing()).of(bundle, Sized.of(7, 3)).network == said
 
 
 @pytest.mark.slow

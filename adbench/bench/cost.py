@@ -31,7 +31,8 @@ class Cost:
 
     Attributes:
         category: Of the images.
-        network: Geometry and backbone as the user chose them.
+        network: The names of the backbone and of the geometry, whose size is told where the name
+            does not tell it.
         settings: How many jobs the bundle has.
         present: How many of them have a complete record.
         absent: How many of them have no record and get none, as time alone is wanted.
@@ -121,9 +122,7 @@ class Costs:
             for job in bundle.jobs
         ]
         lacking = [work for work in works if work.lacks]
-        labels = self.plans[bundle.jobs[0]].labels
-        named = (labels.get(part, "") for part in ("backbone", "geometry"))
-        cost = Cost(content.name, " ".join(filter(None, named)), len(works))
+        cost = Cost(content.name, _network(self.plans[bundle.jobs[0]]), len(works))
         cost.absent = sum(work.plan.only_time and work.known is None for work in works)
         cost.present = len(works) - len(lacking) - cost.absent
         if isinstance(content, Sized):
@@ -324,3 +323,12 @@ class _Bundle:
     ) -> dict[str, Shape]:
         size = input_size(detector.geometry, self.content.train)
         return self.of.shapes.of(detector.backbone, size, layers, vectors)
+
+
+def _network(plan: Plan) -> str:
+    """The backbone and the geometry of a plan in words."""
+    named = [plan.labels[part] for part in ("backbone", "geometry") if part in plan.labels]
+    size = plan.detector.geometry.size
+    if size is not None and not any(str(max(size)) in name for name in named):
+        named.append(f"{size[0]} x {size[1]} pixels")
+    return " ".join(named)

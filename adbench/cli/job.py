@@ -161,7 +161,8 @@ def refused_by(launcher: str) -> str | None:
     """Why time must not be measured under a launcher, by its dotted path; None where it may be."""
     if launcher.endswith(("BasicLauncher", "SharedLauncher")):
         return None
-    return f"never under a parallel launcher ({launcher})"
+    name = launcher.rpartition(".")[2]
+    return f"not taken beside other jobs ({name}); timing=only without a launcher adds it"
 
 
 def planned_job(

@@ -53,7 +53,7 @@ COMMANDS = {
     "published table: plot 'method=padim' 'method=crd' ... [results=DIR], plot sweep=DIR, "
     "plot --x method.ratio [key=value ...], plot table=NAME [key=value ...]",
     "report": "one HTML file to look at, mail and keep, of all records and pictures: "
-    "report [results=DIR] [out=report.html] [pictures=N] [picture_size=PX] [limit=MB]",
+    "report [results=DIR] [out=FILE.html] [pictures=N] [picture_size=PX] [limit=MB]",
     "data": "look at a dataset, or unpack its archive: data check [dataset=... dataset.root=...], "
     "data prepare NAME ARCHIVE [out=DIR] [sha256=HEX]",
     "track": "log the records to MLflow or Weights & Biases, each once: "

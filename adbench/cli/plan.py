@@ -49,15 +49,18 @@ def command(given: Namespace, configs: Configs) -> int:
         plans, wrong = _plans(jobs, configs, only_time)
         if content is not None:
             plans = [replace(plan, categories=(content.name,)) for plan in plans]
-        from adbench.cli.plan_table import Shown, misfits
+        from adbench.cli.plan_table import Shown, rooms
 
         costs, rates = _costs(plans, content)
     shown = Shown(costs, rates, nodes, wrong)
-    problems = misfits(plans, costs) if given.check else []
-    shown.print_json(problems) if given.json else shown.print()
-    for line in problems:
-        say_aside(line)
-    return 1 if problems else 0
+    checked = rooms(plans, costs) if given.check else []
+    shown.print_json(checked) if given.json else shown.print()
+    for room in checked:
+        if not room.suffices:
+            say_aside(str(room))
+        elif not given.json:
+            say(f"suffices: {room}")
+    return 0 if all(room.suffices for room in checked) else 1
 
 
 def _refuse_as_run_does(words: Sequence[str], configs: Configs) -> None:

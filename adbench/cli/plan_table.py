@@ -24,14 +24,34 @@ HEADERS = (
     "category",
     "features",
     "settings",
-    "records",
-    "to make",
-    "images to extract",
-    "disk MB",
-    "memory GB",
-    "minutes",
-    "from - to",
+    "records\nthere",
+    "records\nto make",
+    "images to\nextract",
+    "disk\nMB",
+    "memory\nGB",
+    "minutes\n",
+    "from - to\n",
 )
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a plan needs of a disk or of the memory, and what is free there, in bytes."""
+
+    of: str
+    needed: float
+    free: float
+    advice: str
+    """What to set where it does not suffice."""
+
+    @property
+    def suffices(self) -> bool:
+        """Whether what is needed is there."""
+        return self.needed <= self.free
+
+    def __str__(self) -> str:
+        line = f"{self.of}: {_gigabytes(self.needed)} needed, {_gigabytes(self.free)} free"
+        return line if self.suffices else f"{line}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -56,14 +76,20 @@ class Shown:
         if len(self.costs) > ROWS:
             rows.append([f"{len(self.costs) - ROWS} more (--json)", *[""] * (len(HEADERS) - 1)])
         rows.append(self._sum())
-        say(tabulate(rows, headers=HEADERS, disable_numparse=True, stralign="right"))
+        headers = list(HEADERS)
+        networks = {cost.network for cost in self.costs}
+        if len(networks) == 1:  # said once, so that the lines stay short
+            say(f"features: {networks.pop()}")
+            rows, headers = [[a, *rest] for a, _, *rest in rows], [headers[0], *headers[2:]]
+        align = ["left", *["right"] * (len(headers) - 1)]
+        say(tabulate(rows, headers=headers, disable_numparse=True, colalign=align))
         say("")
         for line in self._lines():
             say(line)
         for line in self._impossible():
             say_aside(line)
 
-    def print_json(self, misfits: Sequence[str]) -> None:
+    def print_json(self, checked: Sequence[Room]) -> None:
         """Print one JSON document: seconds and bytes, each about, low and high."""
         print_json(
             {
@@ -90,7 +116,16 @@ class Shown:
                 },
                 "unknown": sorted(self._unknown),
                 "impossible": self._impossible(),
-                "misfits": list(misfits),
+                "checked": [
+                    {
+                        "of": room.of,
+                        "needed_bytes": room.needed,
+                        "free_bytes": room.free,
+                        "suffices": room.suffices,
+                    }
+                    for room in checked
+                ],
+                "misfits": [str(room) for room in checked if not room.suffices],
             }
         )
 
@@ -110,7 +145,7 @@ class Shown:
             "",
             *(str(count) for count in counts),
             _short(self._disk.about / 1e6),
-            "?" if memory is None else f"at most {_short(memory.about / 1e9)}",
+            "?" if memory is None else f"<= {_short(memory.about / 1e9)}",
             *_minutes(self._seconds),
         ]
 
@@ -183,8 +218,8 @@ class Shown:
         return {name for cost in self.costs for name in cost.unknown}
 
 
-def misfits(plans: Sequence[Plan], costs: Sequence[Cost]) -> list[str]:
-    """What does not fit the disks and the memory, with what to set; the most certain first."""
+def rooms(plans: Sequence[Plan], costs: Sequence[Cost]) -> list[Room]:
+    """What the jobs need of the disks, at most, and of the memory, about."""
     found = []
     cache = cache_folder(plans[0].options.cache)
     features = Estimate.exactly(sum(cost.features * cost.times for cost in costs))
@@ -193,22 +228,22 @@ def misfits(plans: Sequence[Plan], costs: Sequence[Cost]) -> list[str]:
     if _disk(cache)[1] == _disk(plans[0].results)[1]:
         places = {"cache": (cache, features + results)}
     for word, (folder, needed) in places.items():
-        free, _ = _disk(folder)
-        if needed.high > free:
-            found.append(
-                f"the disk of {folder} has {free / 1e9:.1f} GB free and about "
-                f"{needed.high / 1e9:.1f} GB are needed; free some, or set {word}=DIR to a folder "
-                "with room"
-            )
+        advice = f"free some, or set {word}=DIR to a folder with room"
+        found.append(Room(f"the disk of {folder}", needed.high, _disk(folder)[0], advice))
     known = [(cost.memory.about, cost) for cost in costs if cost.memory is not None]
-    most, cost = max(known, key=lambda pair: pair[0], default=(0.0, costs[0]))
-    if most > (free := free_memory()):
-        found.append(
-            f"{cost.category} with {cost.network} needs about {most / 1e9:.1f} GB of memory and "
-            f"{free / 1e9:.1f} GB are free; choose a smaller method.ratio or method.dims where the "
-            "method has one, or a smaller geometry.resize and geometry.crop"
+    if known:
+        most, cost = max(known, key=lambda pair: pair[0])
+        advice = (
+            "choose a smaller method.ratio or method.dims where the method has one, or a smaller "
+            "geometry.resize and geometry.crop"
         )
+        whose = f"the memory, for {cost.category} with {cost.network}"
+        found.append(Room(whose, most, free_memory(), advice))
     return found
+
+
+def _gigabytes(size: float) -> str:
+    return f"{_short(size / 1e9)} GB"
 
 
 def _disk(folder: Path) -> tuple[int, int]:

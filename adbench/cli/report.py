@@ -87,11 +87,12 @@ def _parsed(words: Sequence[str], configs: Configs) -> _Words:
         int(_number(values, "picture_size", SIZE, PIXELS, whole=True)),
         _number(values, "limit", LIMIT, (0, 1000)),
     )
-    out = expanded(values.get("out", NAME))
+    results = results_of(words, configs)
+    out = expanded(values["out"]) if "out" in values else results / NAME
     if out.is_dir():
         raise AdbenchError(f"report: out={out} is a folder; name a file, such as out={out / NAME}")
     command = shlex.join(["adbench", "report", *words])
-    return _Words(results_of(words, configs), out, wanted, command)
+    return _Words(results, out, wanted, command)
 
 
 def _number(

@@ -9,7 +9,7 @@ from adbench.bench.plan import Plan, plan
 from adbench.bench.run import Outcome
 from adbench.cli.job import measure
 from adbench.cli.output import lines_on_stderr
-from adbench.cli.run_words import IN_TURN, SPLIT, split_of
+from adbench.cli.run_words import IN_TURN, ONLY_TIME, SPLIT, split_of
 from adbench.cli.screen import say, say_aside
 from adbench.cli.sweep import new_folder
 from adbench.cli.table import finish
@@ -100,6 +100,11 @@ def reproduce(
 
 def _launching(words: Sequence[str]) -> tuple[Launching | None, list[str]]:
     """The launcher that the words choose, and the words about other things."""
+    if ONLY_TIME in words:
+        raise AdbenchError(
+            f"{ONLY_TIME}: is a word of `adbench run`; `adbench reproduce TABLE` without a "
+            "launcher adds the times that a table lacks"
+        )
     named = [word for word in words if word.removeprefix("hydra/").startswith(_LAUNCHER)]
     splits = [word for word in words if word.startswith(SPLIT)]
     settings = [word for word in words if word.startswith("hydra.launcher.")]

@@ -92,6 +92,10 @@ _PACKAGES = {
 
 def unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
     """There is no such preset: the nearest ones, or the package that could bring it."""
+    if "=" in choice:
+        return (
+            f"{choice}: the name of a {group} comes first; `adbench list {plural(group)}` shows all"
+        )
     near = difflib.get_close_matches(choice, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     if group.startswith("hydra/"):

@@ -69,7 +69,7 @@ class CategoryFolders:
             chosen = list(dict.fromkeys(named))
             for category in chosen:
                 if category not in present:
-                    raise DataError(unknown(category, root, present, self.known))
+                    raise DataError(unknown(category, root, present))
             return chosen
         chosen = [category for category in self.known if category in present]
         if not chosen:
@@ -147,9 +147,9 @@ def existing(root: str, holds: tuple[str, ...], source: str) -> Path:
     return folder
 
 
-def unknown(category: str, root: Path, present: list[str], known: tuple[str, ...]) -> str:
+def unknown(category: str, root: Path, present: list[str]) -> str:
     """That a folder has no such category, with the nearest name that it could be."""
-    near = get_close_matches(category, {*present, *known} - {category}, n=1)
+    near = get_close_matches(category, present, n=1)
     guess = f" Did you mean {near[0]}?" if near else ""
     return (
         f"dataset.categories: {shown(root)} has no folder {category!r}; "

@@ -78,7 +78,7 @@ class VisA:
         named = [self.categories] if isinstance(self.categories, str) else self.categories
         for category in named:
             if category not in listed:
-                raise DataError(unknown(category, root, listed, ()))
+                raise DataError(unknown(category, root, listed))
         return list(dict.fromkeys(named))
 
     def load(self, category: str) -> Split:

@@ -5,7 +5,7 @@ of one metric and category are corrected by Holm's method.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,14 @@ from adbench.reports.matching import Matching
 from adbench.reports.needed import Stored, needed, of_the_setting_of
 from adbench.reports.pairing import Line, common, differences
 from adbench.reports.repeats import SEED, Found, by_category, draws, random_weights, seed
+from adbench.results.record import Record
 from adbench.system.settings import digest
 
 SIGNIFICANT = 0.05
 """A difference counts where its corrected p value is smaller."""
+_PARTS = ("method", "backbone", "geometry")
+_NAMED = 3
+"""Settings that a message names."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,22 @@ def select(text: str, records: Stored, configs: Configs) -> Found:
         if categories != "all":
             chosen = [r for r in chosen if r.category in (categories, *categories)]
     if not chosen:
-        how = "score FOLDER name=TOOL" if names_tool(shlex.split(text)) else f"run {text}"
-        raise AdbenchError(f"no record of {text!r}; `adbench {how}` measures it")
+        tool = names_tool(shlex.split(text))
+        how = "score FOLDER name=TOOL" if tool else f"run {text}"
+        near = "" if tool else _nearest(wanted.labels, matching.records)
+        raise AdbenchError(f"no record of {text!r}; `adbench {how}` measures it{near}")
     return by_category(chosen)
+
+
+def _nearest(labels: Mapping[str, str], records: Sequence[Record]) -> str:
+    """Which records have most presets of a setting, each setting once."""
+    there: dict[str, str] = {}
+    for record in sorted(records, key=lambda r: (-len(labels.items() & r.labels.items()), r.name)):
+        presets = [f"{part}={record.labels[part]}" for part in _PARTS if part in record.labels]
+        if presets:
+            there.setdefault(" ".join(presets), record.id)
+    some = [f"{presets} (id {id_})" for presets, id_ in list(there.items())[:_NAMED]]
+    return f"; the nearest records are of {', '.join(some)}" if some else ""
 
 
 def letter(place: int) -> str:
