@@ -6,6 +6,7 @@ Dataclasses that refuse what is wrong, and the part of them that bears on the nu
 import hashlib
 import json
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -92,6 +93,7 @@ def digest(content: Any, length: int = 20) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+@cache
 def _conditions(cls: type) -> dict[str, str]:
     """Setting -> the property on which it depends whether the setting is read."""
     hints = get_type_hints(cls, include_extras=True)
