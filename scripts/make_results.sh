@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures everything under results/ anew: bottle and grid of MVTec AD (the folder $1) through
-# EfficientNet-Lite0, and times and sizes of the WideResNet50 that the reports used, with random
-# weights.
+# Measures the records, tables, figures and claims under results/ anew: bottle and grid of MVTec AD
+# (the folder $1) through EfficientNet-Lite0, and times and sizes of the WideResNet50 that the
+# reports used, with random weights.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 common=("dataset=mvtec" "dataset.root=$1" "dataset.categories=[bottle,grid]")

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from adbench.evaluation.pairs import PixelPairs
 
 SIZES = ((8, 2), (10, 10), (20, 10), (20, 63), (21, 57), (28, 60), (60, 20), (26, 150), (120, 41))
-"""Normal and anomalous test images: two small sets, then such as MVTec AD has."""
+"""Normal and anomalous test images: three small sets, then such as MVTec AD has."""
 
 AUROCS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """True image AUROCs."""

@@ -97,7 +97,7 @@ def test_all_distances_and_image_scores_are_asked_of_one_fit_together():
         ask(fitted.cut(0.2), distance="cosine", reweight="top_share"),
         ask(fitted, distance="squared", reweight="top_share", share=0.2),
     ]
-    together = fitted.score_all(TEST, variants)
+    together = list(fitted.score_all(TEST, variants))
     for variant, scores in zip(variants, together, strict=True):
         fresh = PatchCore(
             **{n: getattr(variant, n) for n in ("ratio", "map_k", "reweight", "share", "b")},

@@ -7,9 +7,12 @@ from commands import SMALL, adbench, mvtec
 from made_records import made
 
 from adbench.cli.main import main
+from adbench.cli.run import _told
+from adbench.cli.run_words import own_words
+from adbench.cli.sweep import Done
 from adbench.errors import AdbenchError
 from adbench.evaluation.metrics import METRICS
-from adbench.results.bars import BARRED, parse
+from adbench.results.bars import BARRED, FRACTIONS, parse
 
 LITE = "backbone=efficientnet_lite0"
 
@@ -50,12 +53,32 @@ def test_what_was_not_measured_is_no_pass():
     )
 
 
+def test_the_time_of_folds_that_served_others_has_its_reason():
+    first, _ = two()
+    first.reasons["folds.seconds"] = "the fits of the folds served 2 settings"
+    assert missed("bars.folds_seconds=9", first) == (
+        "folds_seconds of bottle has no number (the fits of the folds served 2 settings), so that "
+        "its bar 9 is missed"
+    )
+
+
+def test_every_column_that_is_a_share_is_held_to_one():
+    """Whatever is added to the columns later has to be named among the shares or these."""
+    units = ("p50", "p95", "seconds", "bytes", "adds")
+    others = {name for name in BARRED if name.endswith(units)}
+    assert set(BARRED) - others == FRACTIONS
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
         ("bars.image_aurc=0.9", r"no number 'image_aurc' .* did you mean image_auroc"),
         ("bars.category=1", "no number 'category'"),
         ("bars.image_auroc=95", "a fraction between 0 and 1"),
+        ("bars.threshold_fpr=5", "threshold_fpr is a fraction between 0 and 1, such as 0.05"),
+        ("bars.threshold_tpr=90", "threshold_tpr is a fraction between 0 and 1, such as 0.95"),
+        ("bars.threshold_promised=5", "threshold_promised is a fraction between 0 and 1"),
+        ("bars.total_p50=-1", "total_p50 is never below 0"),
         ("bars.image_auroc=high", "a bar is one number, got 'high'"),
         ("bars.image_auroc=nan", "a bar is one number"),
         ("bars.image_auroc=0.8,0.9", "a bar is one number"),
@@ -100,3 +123,14 @@ def test_a_sweep_names_the_job_whose_bar_is_missed(tmp_path, make_category):
     assert small["mean"]["state_bytes"] <= 100000 < large["mean"]["state_bytes"]
     (line,) = [line for line in done.stderr.splitlines() if "its bar" in line]
     assert line.startswith("adbench: method.ratio=1.0: state_bytes ")
+
+
+def test_a_bar_is_missed_where_every_job_was_skipped(capsys):
+    skipped = Done(["seed=0"], skipped={"settings": "cannot be had"})
+    _, barred = own_words(["bars.image_auroc=0.9"])
+    for jobs in ([], [skipped], [skipped, skipped]):
+        assert _told(jobs, barred) == 1
+        assert "no job has a record, so that every bar is missed" in capsys.readouterr().err
+    passed = Done(["seed=1"], records=list(two()))
+    assert _told([skipped, passed], own_words(["bars.image_auroc=0.8"])[1]) == 0
+    assert _told([skipped], own_words([])[1]) == 0

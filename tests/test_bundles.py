@@ -1,6 +1,7 @@
 """Sweeps in bundles: what is handed out, what comes back, and what is lost with a process."""
 
 import csv
+import errno
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from commands import adbench, rows
@@ -19,7 +21,8 @@ from made_runs import plans
 from omegaconf import open_dict
 
 from adbench.bench.bundles import Bundle, bundles
-from adbench.cli.bundles import launched_apart
+from adbench.bench.run import Outcome
+from adbench.cli.bundles import _collect, launched_apart
 from adbench.cli.main import main
 from adbench.cli.seats import Seats
 from adbench.features import extract
@@ -359,3 +362,40 @@ def test_real_launchers_give_what_one_process_gives(tmp_path, images, launcher):
     assert tables(tmp_path / "many") == tables(tmp_path / "one")
     features = [sorted(p.name for p in (tmp_path / f).rglob("*.npy")) for f in ("kept", "cache")]
     assert features[0] == features[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "OSError: [Errno 116] Stale file handle"),
+        ("cut {", "JSONDecodeError"),
+        ("{}", "KeyError: '0'"),
+        ("null", "TypeError"),
+    ],
+)
+@pytest.mark.fault("results folder", shows="kept")
+def test_a_result_that_cannot_be_read_costs_its_own_bundle_alone(
+    tmp_path, images, monkeypatch, capsys, text, said
+):
+    (job,) = plans(tmp_path, "method=padim", common=images)
+    outcomes = {0: Outcome()}
+    answer = tmp_path / "bundle-0-done.json"
+    answer.write_text(text or "{}")
+    whole = {"0": {"records": [], "failures": {"grid": "is empty"}, "impossible": []}}
+    (tmp_path / "bundle-1-done.json").write_text(json.dumps(whole))
+    read = Path.read_text
+
+    def stale(path, *rest, **more):
+        if path == answer and text is None:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    for number, category in enumerate(("bottle", "grid")):
+        bundle = Bundle(category, (0,), None)
+        _collect(tmp_path, number, bundle, {0: job}, outcomes, None, tell=True)
+    failures = outcomes[0].failures
+    assert failures["grid"] == "is empty"
+    assert failures["bottle"].startswith(f"no result: {answer} cannot be read ({said}")
+    assert "the same command goes on from there" in failures["bottle"]
+    assert "bottle, job 0: no result: " in capsys.readouterr().err

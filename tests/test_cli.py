@@ -169,7 +169,7 @@ def test_help_tells_the_exit_statuses(inside, command):
     shown = " ".join(inside(*filter(None, [command]), "--help").stdout.split()).lower()
     own = {
         "fit": "0 the file is written, 2 a word or a setting is wrong",
-        "predict": "0 all images were scored, 1 some were not, 2 a word or the detector is wrong",
+        "predict": "0 every row is without an error, 1 some have one, 2 a word or the detector is",
         "export": "0 the graph is written, 2 a word is wrong",
         "score": "0 all categories have a record, 1 some have not, 2 a word is wrong",
     }

@@ -11,14 +11,15 @@ from made_records import CONFIGS, made, saved
 
 from adbench.cli.main import main
 from adbench.errors import AdbenchError
-from adbench.evaluation.intervals import Difference, mean_difference, paired_auroc
+from adbench.evaluation.intervals import Difference, Spread, mean_difference, paired_auroc
 from adbench.evaluation.jackknife import paired_pixel_auroc
 from adbench.evaluation.multiple import holm
 from adbench.reports import compare as reports
 from adbench.reports.compared import p_in_words, to_json, to_markdown
-from adbench.reports.pairing import over_seeds
+from adbench.reports.pairing import Line, over_seeds
 from adbench.results import raw
-from adbench.results.records import load, load_pixels, load_scores, save
+from adbench.results.index import Records
+from adbench.results.records import load, load_all, load_pixels, load_scores, save
 
 LITE = "backbone=efficientnet_lite0"
 A, B = f"method=padim {LITE}", f"method=padim_jl {LITE}"
@@ -115,16 +116,62 @@ def test_a_seed_that_is_named_is_the_one_that_is_compared(tmp_path):
         compare(f"{A} seed=7", B, tmp_path, records)
 
 
-def test_where_there_is_no_record_the_nearest_ones_are_named(tmp_path):
-    record = saved(tmp_path, made(B, "bottle"))
-    other = "method=padim backbone=resnet18"
-    with pytest.raises(AdbenchError) as refused:
-        compare(B, other, tmp_path, [record])
-    presets = " ".join(
-        f"{part}={record.labels[part]}" for part in ("method", "backbone", "geometry")
+def presets(record):
+    """The presets of a record as words."""
+    return " ".join(f"{part}={record.labels[part]}" for part in ("method", "backbone", "geometry"))
+
+
+@pytest.mark.parametrize("held", [load_all, Records], ids=["all records", "index"])
+def test_where_there_is_no_record_the_nearest_ones_are_named(tmp_path, held):
+    near, far, nearest = (
+        saved(tmp_path, made(words, "bottle"))
+        for words in (f"method=crd {LITE}", "method=crd backbone=resnet18", A)
     )
+    other = f"{A} method.dims=7"
+    with pytest.raises(AdbenchError) as refused:
+        compare(A, other, tmp_path, held(tmp_path))
     assert f"no record of {other!r}; `adbench run {other}` measures it" in str(refused.value)
-    assert str(refused.value).endswith(f"the nearest records are of {presets} (id {record.id})")
+    assert str(refused.value).endswith(
+        f"the nearest records are of {presets(nearest)} with other settings (id {nearest.id}), "
+        f"{presets(near)} (id {near.id}), {presets(far)} (id {far.id})"
+    )
+
+
+@pytest.mark.parametrize("held", [load_all, Records], ids=["all records", "index"])
+def test_records_of_the_setting_that_other_words_left_out_are_told(tmp_path, held):
+    record = saved(tmp_path, made(A, "bottle"))
+    saved(tmp_path, made(B, "bottle"))
+    told = f"{presets(record)} with another dataset, category or seed (id {record.id})"
+    for narrowing in ("seed=7", "dataset=visa geometry=crop224", "dataset.categories=[grid]"):
+        with pytest.raises(AdbenchError) as refused:
+            compare(A, f"{A} {narrowing}", tmp_path, held(tmp_path))
+        assert f"the nearest records are of {told}, " in str(refused.value)
+
+
+@pytest.mark.fault("record", shows="kept")
+def test_a_damaged_record_does_not_hide_that_a_side_has_none(tmp_path):
+    for words in (A, B, f"method=crd {LITE}"):
+        saved(tmp_path, made(words, "bottle"))
+    (path,) = tmp_path.glob("*-crd-*.json")
+    path.write_text(path.read_text().replace('"train": 209', '"train": 208'))
+    with pytest.raises(AdbenchError) as refused:
+        compare(A, f"{B} method.dims=7", tmp_path, Records(tmp_path))
+    assert "no record of " in str(refused.value)
+    assert "method=padim_jl " in str(refused.value)
+    assert "method=crd " not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        ("given=x given.version", r"given\.version: has no value; write given\.version=V"),
+        ("given=x given", r"given: has no value; write given=TOOL"),
+        ("method='padim", r"No closing quotation; write key=value words"),
+    ],
+)
+def test_a_side_that_cannot_be_read_is_refused(side, message):
+    with pytest.raises(AdbenchError, match=message):
+        reports.select(side, [], CONFIGS)
 
 
 def test_one_seed_is_paired_with_its_own_and_a_side_without_seeds_with_all(tmp_path):
@@ -262,6 +309,18 @@ def test_each_setting_is_compared_with_the_first_and_p_is_corrected(tmp_path):
     page = to_markdown(done)
     assert page.count("A against C") == 2  # image and pixel AUROC
     assert "corrected for the 2 comparisons of each line" in page
+
+
+def test_a_category_may_be_called_as_the_mean_is():
+    value = Spread(0.9, None, 1)
+    lines = [
+        Line("mean", value, value, Difference(0.2, 0.1, 0.3, 0.001), 10),
+        Line("other", value, value, Difference(-0.1, -0.3, 0.1, 0.4), 10),
+        Line("mean of 2", value, value, Difference(0.05, -0.1, 0.2, 0.5), 20),
+    ]
+    found = reports._corrected({1: lines})[1]
+    assert [one.p for one in found] == [0.001, 0.4, 0.5]
+    assert found[0].verdict == "A is higher"
 
 
 def test_a_difference_that_the_correction_takes_away_is_inconclusive(tmp_path):

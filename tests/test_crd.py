@@ -300,7 +300,7 @@ def test_one_pass_serves_all_score_settings(bank: str) -> None:
         for measure in ("residual", "objective")
     ]
     settings += [{"power": "root"}, {"tolerance": 0.0}, {"anomaly_map": AnomalyMap(**PLAIN)}]  # type: ignore[arg-type]
-    together = fitted.score_all(test, [ask(fitted, **s) for s in settings])
+    together = list(fitted.score_all(test, [ask(fitted, **s) for s in settings]))
     for one, setting in zip(together, settings, strict=True):
         alone = CRD(bank=bank, ratio=0.1, **setting).fit(normal).score(test)  # type: ignore[arg-type]
         assert torch.equal(one.images, alone.images)

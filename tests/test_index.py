@@ -245,6 +245,21 @@ def test_an_edited_record_is_refused_where_it_would_be_shown_and_nowhere_else(fo
         assert records.find(folder, records.load(path).identity) is not None
 
 
+def test_one_of_each_setting_is_the_first_that_can_be_trusted(tmp_path):
+    for number in range(2):
+        for category in ("bottle", "grid"):
+            one = variant(number)
+            one.identity["category"] = category
+            records.save(tmp_path, one, SCORES)
+    held = [records.load(path) for path in sorted(tmp_path.glob("*.json"))]
+    edited(tmp_path / f"{held[0].name}.json", metrics={**EVERY, "image_auroc": 1.0})
+    found = Records(tmp_path).one_of_each()
+    ratios = [one.identity["method"]["settings"]["ratio"] for one in found]
+    assert sorted(ratios) == [0, 0.001]
+    assert held[0].id not in [one.id for one in found]
+    assert [one.name for one in found] == sorted(one.name for one in found)
+
+
 def test_a_cut_record_may_belong_to_anything_and_is_refused_everywhere(folder):
     cut = min(folder.glob("*.json"))
     cut.write_text(cut.read_text()[:50])

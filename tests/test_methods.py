@@ -187,8 +187,8 @@ def test_variants_scored_together_are_each_alone(method):
     assert len(variants) >= len(method.score_settings) / 2
     if not isinstance(fitted, ScoresTogether):
         pytest.skip("the method scores each setting by a pass of its own")
-    together = fitted.score_all(test, variants)
-    without = fitted.score_all(test, variants, maps=False)
+    together = list(fitted.score_all(test, variants))
+    without = list(fitted.score_all(test, variants, maps=False))
     for scores, images, variant in zip(together, without, variants, strict=True):
         assert_same(scores, variant.score(test))
         assert images.maps is None

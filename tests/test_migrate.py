@@ -290,6 +290,43 @@ def test_a_damaged_record_stays_and_the_others_are_carried_over(tmp_path, edit, 
     assert len(list(folder.glob("mvtec-bottle-spade-*.json"))) == 1
 
 
+def changed(path, change):
+    """Change the content of a record and its checksum, as another writer would leave both."""
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    change(content)
+    path.write_text(json.dumps({**content, "checksum": digest(content)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["identity"]["backbone"].update(weights="random:x"), "ValueError: invalid"),
+        (lambda c: c["identity"].pop("method"), "KeyError: 'method'"),
+        (lambda c: c["identity"]["method"]["settings"].pop("layers"), "KeyError: 'layers'"),
+        (lambda c: c.update(identity=[]), "TypeError: "),
+        (lambda c: c.update(labels=None), "AttributeError: "),
+        (lambda c: c.pop("metrics"), "'metrics'"),
+        (lambda c: c.update(colour="red"), "unexpected keyword argument 'colour'"),
+        (lambda c: c.update(counts=7), "the field counts does not hold what it should"),
+    ],
+)
+@pytest.mark.fault("record", shows="kept")
+def test_an_odd_record_stays_and_the_others_are_carried_over(tmp_path, change, message):
+    folder = tmp_path / "records"
+    name = old_record(folder, "PaDiM")
+    old_record(folder, "SPADE")
+    changed(folder / f"{name}.json", change)
+    before = {path: path.read_bytes() for path in folder.glob(f"{name}*")}
+    with pytest.raises(AdbenchError, match="1 records were carried over; 1 could not be") as found:
+        migrate(tmp_path, print)
+    assert message in str(found.value)
+    assert str(found.value).endswith("; it stays as it is")
+    assert {path: path.read_bytes() for path in folder.glob(f"{name}*")} == before
+    assert len(list(folder.glob("mvtec-bottle-spade-*.json"))) == 1
+    assert len(list(folder.glob("*.json"))) == 2
+
+
 @pytest.mark.fault("record", shows="error")
 def test_an_old_record_is_refused_with_the_command_that_helps(tmp_path):
     name = old_record(tmp_path / "records", "PaDiM")

@@ -338,6 +338,9 @@ def test_a_setting_that_was_swept_is_an_axis_with_a_line_for_each_other_setting(
     assert {line[0] for line in lines} == {"patchcore, layers [2,3]", "patchcore, layers [2]"}
     assert lines[2][2] == "95.0 (93.0 to 96.0)"
     assert not sweeps(subjects(records[:2]))  # two values make no curve
+    labels = dict(reversed(records[1].labels.items()))
+    turned = [records[0], replace(records[1], labels=labels), *records[2:]]
+    assert sweeps(subjects([*turned, made(CRD, "bottle")])) == [chart]
 
 
 def test_curves_draw_the_best_setting_of_each_method(tmp_path):

@@ -127,12 +127,12 @@ def test_ratios_and_ks_are_searched_together(sampler, monkeypatch):
             searched.append((len(self.bank), k, list(sizes))) or search(self, queries, k, sizes)
         ),
     )
-    together = largest.score_all(TEST, variants)
+    together = list(largest.score_all(TEST, variants))
     assert searched == [(126, 3, [5, 25, 126])]
     for one, other in zip(together, alone, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.maps, other.maps)
-    without = largest.score_all(TEST, variants, maps=False)
+    without = list(largest.score_all(TEST, variants, maps=False))
     assert all(scores.maps is None for scores in without)
     assert all(torch.equal(a.images, b.images) for a, b in zip(without, together, strict=True))
 

@@ -26,6 +26,9 @@ from adbench.bench.rates import Place, Rates
 from adbench.bench.samples import Kind, samples_of
 from adbench.bench.shapes import Sized
 from adbench.errors import AdbenchError
+from adbench.reports.complete import complete as all_there
+from adbench.results import records
+from adbench.system.files import cache_folder
 
 HERE = Place("a processor", "cpu", 2)
 COSTS = {
@@ -404,6 +407,15 @@ def test_the_command_on_the_demo(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_quick_look_keeps_its_index_in_the_cache_that_the_words_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADBENCH_CACHE", str(tmp_path / "usual"))
+    words = ("method=crd", *SMALL, f"results={tmp_path}", f"cache={tmp_path / 'named'}")
+    records.save_contents(tmp_path / "records", made("method=crd", "denim"), {})
+    assert not all_there([words], CONFIGS)  # of other images
+    assert list((tmp_path / "named" / "records").iterdir())
+    assert not (tmp_path / "usual" / "records").exists()
+
+
 @pytest.mark.slow
 def test_a_complete_sweep_is_told_without_a_network_library(complete):
     program = (
@@ -494,13 +506,15 @@ def checked(tmp_path, rates):
 
     (planned,) = plans(tmp_path, "method=crd")
     (bundle, *_) = bundles({0: planned})
-    cost = Costs([planned], rates(), Existing()).of(bundle, Sized.of(700, 300))
+    content = Sized.of(700, 300)
+    found = Costs([planned], rates(), Existing())
+    cost = found.of(bundle, content)
 
     def rooms(monkeypatch, disk, memory):
         usage = SimpleNamespace(free=disk)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
         monkeypatch.setattr(plan_table, "free_memory", lambda: memory)
-        return plan_table.rooms([planned], [cost])
+        return plan_table.rooms(plan_table.written_by(bundle, cost, content, found), [cost])
 
     return rooms
 
@@ -520,6 +534,41 @@ def test_a_disk_that_is_too_small_is_named_with_what_to_set(checked, monkeypatch
     disk, memory = checked(monkeypatch, 200_000_000, 10**12)
     assert (disk.suffices, memory.suffices) == (False, True)
     assert re.search(r": 0\.21\d GB needed, 0\.2 GB free; .* set cache=DIR", str(disk))
+
+
+@pytest.fixture
+def own_disks(monkeypatch):
+    """Every folder is a disk of its own, with 1 GB free."""
+    from adbench.cli import plan_table
+
+    monkeypatch.setattr(plan_table, "_disk", lambda folder: (10**9, hash(folder)))
+    return plan_table
+
+
+def test_each_disk_is_asked_for_what_is_written_there(tmp_path, rates, own_disks):
+    jobs = plans(tmp_path, "method=crd", "method=padim", "method=crd method.lambda_=7")
+    first, second = tmp_path / "one", tmp_path / "two"
+    folders = [(first, None), (second, None), (second, str(tmp_path / "other"))]
+    jobs = [
+        replace(job, options=replace(job.options, results=str(folder), cache=cache))
+        for job, (folder, cache) in zip(jobs, folders, strict=True)
+    ]
+    found = Costs(jobs, rates(), Existing())
+    content, written, costs = Sized.of(30, 10, times=5), [], []
+    for bundle in bundles(dict(enumerate(jobs))):
+        if bundle.category == jobs[0].categories[0]:
+            costs.append(found.of(bundle, content))
+            written += own_disks.written_by(bundle, costs[-1], content, found)
+    assert [cost.settings for cost in costs] == [2, 1]  # the first two share their features
+    rooms = {room.of: room.needed for room in own_disks.rooms(written, costs)[:-1]}
+    record = 5 * (1200 + 10 * 10)
+    assert rooms == {
+        f"the disk of {cache_folder(None)}": 5 * costs[0].features,
+        f"the disk of {tmp_path / 'other'}": 5 * costs[1].features,
+        f"the disk of {first}": record,
+        f"the disk of {second}": 2 * record,
+    }
+    assert min(cost.features for cost in costs) > 0
 
 
 def test_memory_that_is_too_small_is_named(checked, monkeypatch):

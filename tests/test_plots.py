@@ -10,13 +10,13 @@ from matplotlib.text import Text
 
 from adbench.cli import main, plot
 from adbench.errors import AdbenchError
-from adbench.reports import plots, tables
+from adbench.reports import plots, sweeps, tables
 from adbench.reports.jl import fit_jl_curve, jl_curve
 from adbench.reports.labels import Marked, place, short_names
 from adbench.reports.repeats import by_category
 from adbench.reports.sides import Side, named, roc_pr, speed_accuracy
 from adbench.reports.sweeps import sweep_figure
-from adbench.reports.swept import axis_of, line_names, narrowed, of_jobs, of_records
+from adbench.reports.swept import Point, axis_of, line_names, narrowed, of_jobs, of_records
 from adbench.results.style import DARK, LIGHT, drawn_in
 
 LITE = "backbone=efficientnet_lite0"
@@ -309,6 +309,18 @@ def test_settings_that_a_point_does_not_read_part_no_line(tmp_path):
         "method.ratio",
         "method.map_k",
     }
+
+
+def test_the_order_in_which_records_hold_their_settings_parts_no_line():
+    names = ["method", "backbone", "method.ratio"]
+    points = []
+    for number, ratio in enumerate(("0.01", "0.1", "0.25")):
+        settings = dict(zip(names, ("patchcore", "efficientnet_lite0", ratio), strict=True))
+        ordered = {name: settings[name] for name in (names[::-1] if number == 1 else names)}
+        record = made(f"method=patchcore method.ratio={ratio} {LITE}", "bottle")
+        points.append(Point(ordered, record))
+    (lines,) = sweeps._curves(points, "method.ratio", None).values()
+    assert [list(values) for values in lines.values()] == [["0.01", "0.1", "0.25"]]
 
 
 def test_a_short_word_of_a_preset_can_be_the_axis():

@@ -1,5 +1,6 @@
 """Runs on data that leaves something out, and on jobs that share work."""
 
+import json
 import shutil
 from dataclasses import dataclass, replace
 from typing import Any
@@ -152,6 +153,53 @@ def test_measuring_again_replaces_the_record(tmp_path, own, bottle):
     assert len(list((tmp_path / "records").glob("*.json"))) == 1
 
 
+def cut(path):
+    path.write_text(path.read_text()[:100])
+
+
+def edited(path):
+    path.write_text(path.read_text().replace("bottle", "bottles").replace("parts", "part"))
+
+
+@pytest.mark.parametrize("damage", [cut, edited])
+@pytest.mark.fault("record", shows="kept")
+def test_measuring_again_replaces_a_damaged_record(tmp_path, own, bottle, damage):
+    words = [
+        f"dataset.normal_test={bottle / 'test' / 'good'}",
+        f"dataset.abnormal={bottle / 'test' / 'crack'}",
+    ]
+    first = own(*words).records[0]
+    (path,) = (tmp_path / "records").glob("*.json")
+    damage(path)
+    with pytest.raises(records.RecordError):
+        records.load(path)
+    outcome = own(*words, "existing=redo")
+    assert not outcome.failures
+    assert outcome.records[0].metrics == first.metrics
+    assert [r.id for r in records.load_all(tmp_path / "records")] == [first.id]
+
+
+def test_a_damaged_record_stays_until_it_can_be_replaced(tmp_path, own, monkeypatch):
+    own()
+    (path,) = (tmp_path / "records").glob("*.json")
+    cut(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
+    assert "GB are free" in own("existing=redo").failures["parts"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.fault("record", shows="error")
+def test_a_record_of_a_newer_adbench_is_not_replaced(tmp_path, own):
+    own()
+    (path,) = (tmp_path / "records").glob("*.json")
+    content = {**json.loads(path.read_text()), "schema": 99}
+    path.write_text(json.dumps(content))
+    outcome = own("existing=redo")
+    assert "schema 99, this adbench reads" in outcome.failures["parts"]
+    assert json.loads(path.read_text()) == content
+
+
 def test_a_method_that_would_not_fit_the_memory_fails_before_its_fit(tmp_path, own, monkeypatch):
     monkeypatch.setattr(machine, "free_memory", lambda: 1000)
     outcome = own()
@@ -247,6 +295,72 @@ def test_a_setting_that_fails_fails_no_other_job(mvtec):
     assert [r.category for r in good.records] == ["bottle"]
     assert "k 5000 is larger" in too_many.failures["bottle"]
     assert "keeps 0 of" in too_few.failures["bottle"]
+
+
+@pytest.fixture
+def happened(monkeypatch):
+    """Searches, scores of settings and saved records, in their order."""
+    from adbench.kernels.neighbors import Neighbors
+    from adbench.methods.patchcore import PatchCore
+
+    found = []
+
+    def counted(owner, name, word):
+        original = getattr(owner, name)
+
+        def called(*given, **named):
+            found.append(word)
+            return original(*given, **named)
+
+        monkeypatch.setattr(owner, name, called)
+
+    counted(Neighbors, "search_beginnings", "search")
+    counted(PatchCore, "_scores", "scores")
+    counted(records, "save", "saved")
+    return found
+
+
+def test_a_map_is_made_when_it_is_about_to_be_measured(mvtec, happened):
+    mvtec("method.k=1", "method.k=2", "method.k=3")
+    assert happened == ["search", *3 * ["scores", "saved"]]
+
+
+def test_a_pass_serves_as_many_settings_as_its_scores_of_positions_may_take(
+    mvtec, happened, monkeypatch
+):
+    positions = 8 * 6 * (28 * 28 + 14 * 14)  # float64, of 6 test images and two layers
+    monkeypatch.setattr("adbench.bench.evaluate.TOGETHER", 2 * positions)
+    mvtec("method.k=1", "method.k=2", "method.k=3")
+    assert happened == ["search", *2 * ["scores", "saved"], "search", "scores", "saved"]
+
+
+@pytest.mark.parametrize("with_maps", [True, False], ids=["test images", "training images"])
+def test_an_unforeseen_error_of_one_setting_fails_no_other(mvtec, monkeypatch, with_maps):
+    from adbench.methods.patchcore import PatchCore
+
+    scores = PatchCore._scores
+
+    def fails(self, test, index, distances, nearest, maps):
+        if self.map_k == 2 and maps == with_maps:
+            raise RuntimeError("an unforeseen error")
+        return scores(self, test, index, distances, nearest, maps)
+
+    monkeypatch.setattr(PatchCore, "_scores", fails)
+    first, second, third = mvtec(*(f"method.k={k} threshold=train" for k in (1, 2, 3)))
+    assert "an unforeseen error" in second.failures["bottle"]
+    for outcome in (first, third):
+        assert not outcome.failures
+        assert outcome.records[0].threshold["value"] > 0
+
+
+def test_a_closed_pipe_ends_a_run_and_is_no_failure_of_a_category(tmp_path, bottle):
+    def closed(line):
+        raise BrokenPipeError
+
+    common = ["dataset=mvtec", f"dataset.root={bottle.parent}"]
+    with pytest.raises(BrokenPipeError):
+        run_jobs(tmp_path, "", common=common, say=closed)
+    assert len(records.load_all(tmp_path / "records")) == 1
 
 
 def test_a_record_is_completed_with_what_is_wanted_later(mvtec, monkeypatch):

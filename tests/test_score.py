@@ -1,6 +1,7 @@
 """``adbench score``: maps and scores of other tools, their checks, and the records of them."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from made_records import CONFIGS, made, saved
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from adbench.bench import given
 from adbench.cli.main import main
 from adbench.cli.score_words import USAGE
 from adbench.data.geometry import Geometry
@@ -335,6 +337,36 @@ def test_other_content_of_the_same_tool_replaces_a_record_only_when_told(
     assert len(records.load_all(tmp_path / "runs" / "records")) == 2
 
 
+def test_what_was_there_already_is_not_told_as_measured(tmp_path, score):
+    write(tmp_path / "maps" / "bottle", anomaly_maps())
+    for measured in (True, False):
+        _, told = score(tmp_path / "maps", "progress=json")
+        events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        assert [e["measured"] for e in events if e["event"] == "record"] == [measured]
+
+
+@pytest.mark.fault("results folder", shows="kept")
+def test_an_unforeseen_error_costs_its_category_alone_and_leaves_a_traceback(
+    tmp_path, make_category, score, monkeypatch
+):
+    make_category(tmp_path / "images", "grid")
+    for category in ("bottle", "grid"):
+        write(tmp_path / "maps" / category, anomaly_maps())
+    read = given.read
+
+    def short_of_memory(tool, files, category, *rest):
+        if category.name == "bottle":
+            raise MemoryError("2 GiB more than there are")
+        return read(tool, files, category, *rest)
+
+    monkeypatch.setattr(given, "read", short_of_memory)
+    code, told = score(tmp_path / "maps", "dataset.categories=[bottle,grid]")
+    assert code == 1
+    assert "bottle: MemoryError: 2 GiB more than there are; " in told
+    assert "short_of_memory" in (tmp_path / "runs" / "errors.log").read_text()
+    assert [r.category for r in records.load_all(tmp_path / "runs" / "records")] == ["grid"]
+
+
 def test_the_users_time_is_kept_apart(tmp_path, score, only_record):
     write(tmp_path / "bottle", anomaly_maps())
     assert score(tmp_path, "time_ms=12.5")[0] == 0
@@ -360,10 +392,11 @@ def test_maps_that_may_be_wrong_are_told_and_noted(tmp_path, score, only_record,
     assert any(said in note for note in only_record().notes)
 
 
-def test_scores_that_were_cut_off_are_told(tmp_path, score):
+@pytest.mark.parametrize("sign", ["higher", "lower"])
+def test_scores_that_were_cut_off_are_told(tmp_path, score, sign):
     (tmp_path / "bottle").mkdir()
     write_scores(tmp_path / "bottle" / "scores.csv", [1, 1, 1, 0.8, 0.2, 0])
-    assert "4 of 6 image scores are exactly 0 or 1" in score(tmp_path)[1]
+    assert "4 of 6 image scores are exactly 0 or 1" in score(tmp_path, f"sign={sign}")[1]
 
 
 def test_maps_of_one_value_each_are_refused(tmp_path, score):

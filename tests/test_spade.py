@@ -189,7 +189,7 @@ def test_one_pass_costs_what_its_dearest_setting_costs(monkeypatch: pytest.Monke
     monkeypatch.setattr(Gallery, "growing", counted)
     fitted = SPADE().fit(features(6))
     variants = [ask(fitted, k=k, kappa=kappa) for k in (1, 5, 3) for kappa in (1, 2)]
-    fitted.score_all(features(2, seed=1), variants)
+    list(fitted.score_all(features(2, seed=1), variants))
     assert read == [5] * len(CHANNELS) * 2  # levels, test images
 
 

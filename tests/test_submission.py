@@ -15,6 +15,7 @@ from adbench.data.geometry import Geometry
 from adbench.detectors import saved
 from adbench.errors import AdbenchError
 from adbench.methods.patchcore import PatchCore
+from adbench.results.predicted import Folders, Writer
 from adbench.results.submission import submission_files
 
 PRIVATE = Path("data/vial/test_private/000_regular.png")
@@ -100,3 +101,22 @@ def test_predict_writes_the_folder(tmp_path, monkeypatch, capsys):
     ]
     path = "it/anomaly_images/vial/test_private_mixed/000.tiff"
     assert tifffile.imread(path).shape == (80, 96)
+
+
+@pytest.mark.parametrize(
+    "second", ["ad2/can/test_private/000.jpg", "copy/can/test_private/000.png"]
+)
+def test_the_map_of_another_image_is_not_overwritten(tmp_path, second):
+    first = tmp_path / "ad2/can/test_private/000.png"
+    for path in (first, tmp_path / second):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(path)
+    folders = Folders(maps=tmp_path / "maps", submission=tmp_path / "it")
+    writer = Writer(folders, tmp_path, Geometry(resize=None, crop=32), None)
+    writer.write(first, np.eye(32, dtype=np.float32), None)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    message = f"{second}: its map has the place of that of .*ad2/can/test_private/000.png in a"
+    with pytest.raises(AdbenchError, match=message):
+        writer.write(tmp_path / second, np.ones((32, 32), np.float32), None)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    writer.write(first, np.eye(32, dtype=np.float32), None)  # the same image again is no other one

@@ -1,5 +1,7 @@
 import csv
 import io
+import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +69,33 @@ def test_a_sweep_aggregates_seeds_and_counts_those_that_mattered():
     rows = [line.split() for line in sweep_to_screen(jobs).splitlines()[2:]]
     assert rows[0][:6] == ["x", "1", "3", "92.00", "±", "2.00"]
     assert rows[1][:4] == ["y", "1", "1", "50.00"]
+
+
+def test_a_sweep_mixes_no_categories_where_a_seed_lacks_one():
+    jobs = [
+        ({"seed": "0"}, [record("a", 0.99), record("b", 0.60)]),
+        ({"seed": "1"}, [record("a", 0.97, seed=1)]),
+    ]
+    jobs[0][1][0].time["total"]["p50"] = 0.010
+    jobs[1][1][0].time.clear()
+    head, _, line, *_ = sweep_to_screen(jobs).splitlines()
+    found = dict(zip(re.split(r"  +", head.strip()), re.split(r"  +", line.strip()), strict=True))
+    assert found["image AUROC"] == "79.00", "the mean of 98 and 60, over other images in each seed"
+    assert found["pixel AUROC"] == "-"
+    assert found["ms/image"] == "11.2", "the mean of 10 and 12.5"
+    jobs[1][1].append(record("b", 0.64, seed=1))
+    assert "80.00 ± 0.71" in sweep_to_screen(jobs)  # 79.5 and 80.5
+
+
+def test_thresholds_of_any_size_lose_no_digit():
+    found = {"kind": "folds", "value": 3.2123456789012e-8, "pixel_value": None, "alpha": 0.05}
+    small = record("a", 0.9, threshold=found, folds={"number": 5})
+    large = record("b", 0.9, threshold={**found, "value": 1234.5, "pixel_value": 1e-9})
+    for text in (to_csv([small, large]), sweep_csv([({"x": "1"}, [small, large])])):
+        first, second = itertools.islice(csv.DictReader(io.StringIO(text)), 2)
+        assert float(first["threshold"]) == 3.2123456789012e-8
+        assert (first["threshold_pixel"], first["threshold_alpha"]) == ("", "0.050000")
+        assert (second["threshold"], second["threshold_pixel"]) == ("1234.5", "1e-09")
 
 
 def test_a_sweep_shows_what_the_thresholds_give():

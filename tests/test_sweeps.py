@@ -11,7 +11,12 @@ from made_plugin import install
 from made_records import made, saved
 from omegaconf import OmegaConf
 
+from adbench.cli.job import Task, contradicts
+from adbench.cli.run import _possible, _told
+from adbench.cli.run_words import SKIP, own_words
 from adbench.cli.sweep import finish, jobs_of, new_folder
+from adbench.config.compose import Configs
+from adbench.errors import AdbenchError, DataError
 from adbench.results.records import load_all
 
 CALLBACK = '''
@@ -207,6 +212,30 @@ def test_jobs_come_in_the_order_of_their_numbers(tmp_path):
     assert len(load_all(folder)) == len(found) == 11
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("job-0.json", "{}", "job-0.json: is not what a job of a sweep leaves .*'folder'"),
+        ("job-0.json", "[]", "job-0.json: is not what a job"),
+        ("job-0.json", "null", "job-0.json: is not what a job"),
+        ("job-0.json", "cut {", "job-0.json: is not what a job"),
+        ("job-0.json", '{"folder": ".", "records": []}', "job-0.json: is not what a job"),
+        ("job-0.json", '{"folder": ".", "records": [], "overrides": [], "x": 1}', "argument 'x'"),
+    ],
+)
+@pytest.mark.fault("results folder", shows="error")
+def test_a_file_that_no_job_left_is_named(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AdbenchError, match=said):
+        jobs_of(tmp_path)
+
+
+def test_a_file_without_the_name_of_a_job_is_no_job(tmp_path):
+    (tmp_path / "job-x.json").write_text("{}")
+    (tmp_path / "job-10-old.json").write_text("{}")
+    assert jobs_of(tmp_path) == []
+
+
 @pytest.mark.slow
 def test_a_job_file_holds_no_absolute_path_of_the_results(tmp_path, words):
     adbench(tmp_path, "run", "-m", *words, "seed=0,1")
@@ -241,3 +270,55 @@ def test_a_sweep_without_a_possible_job_is_refused_all_the_same(tmp_path, words)
     done = adbench(tmp_path, "run", "-m", *impossible, check=False)
     assert done.returncode == 2
     assert "method.ratio" in done.stderr
+
+
+CONTRADICTIONS = [
+    ["method=padim", "method.k=3"],
+    ["method=padim", "method.reduction=none", "method.dims=7"],
+    ["method=patchcore", "method.distance=cosine", "method.reweight=paper", "method.k=3"],
+    ["method=patchcore", "method.eps=0.5"],
+    ["alpha=0.1"],
+    ["detector=d.safetensors", "method=padim"],
+]
+WRONG_BY_THEMSELVES = [
+    ["method=pdim"],
+    ["method=patchcore", "method.ratio=much"],
+    ["method=patchcore", "method.ratio=7"],
+    ["existing=never"],
+    ["detector=nowhere.safetensors"],
+    ["dataset=folder", "dataset.normal=/nowhere"],
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "together"),
+    [(w, True) for w in CONTRADICTIONS] + [(w, False) for w in WRONG_BY_THEMSELVES],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_settings_that_cannot_be_had_together_are_told_from_wrong_ones(words, together):
+    with pytest.raises(AdbenchError) as found:
+        Task(Configs()).planned(["dataset=demo", *words])
+    assert contradicts(found.value) is together
+
+
+@pytest.mark.parametrize(
+    "error", [AdbenchError("cannot write records"), DataError("no such folder")]
+)
+def test_what_is_no_contradiction_fails_its_job_though_such_jobs_are_skipped(error, capsys):
+    task = Task(Configs(), skip=True)
+    task.refuse(error, 0, ["seed=0"])
+    (done,) = task.done
+    assert (done.failures, done.skipped) == ({"settings": str(error)}, {})
+    assert _told(task.done, own_words([SKIP])[1]) == 1
+    assert "skipped" not in "".join(capsys.readouterr())
+
+
+def test_a_value_that_is_wrong_by_itself_is_refused_though_such_jobs_are_skipped():
+    words = ["dataset=demo", "method=patchcore,padim"]
+    possible = _possible(Task(Configs(), skip=True), [*words, "method.k=1,3"])
+    assert type(possible.detector.method).__name__ == "PatchCore"
+    with pytest.raises(AdbenchError, match=r"method\.ratio: must be a number, got 'much'"):
+        _possible(Task(Configs(), skip=True), ["dataset=demo", "method.ratio=0.1,much"])
+    with pytest.raises(AdbenchError) as found:
+        _possible(Task(Configs()), ["dataset=demo", "method.ratio=0.1,much"])
+    assert SKIP not in str(found.value)

@@ -1,19 +1,23 @@
 import csv
 import io
 import json
+from argparse import Namespace
 
 import pytest
 import yaml
-from made_records import CONFIGS, hub_file, made
+from made_records import CONFIGS, hub_file, made, saved
 
+from adbench.cli import table as table_command
 from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.reports import tables
 from adbench.reports import text as table_text
+from adbench.reports.cells import filled
 from adbench.reports.latex import escaped, to_latex
+from adbench.reports.matching import Source
 from adbench.reports.measures import MEASURES
 from adbench.reports.printed import PEERS, Library
-from adbench.reports.spec import printed
+from adbench.reports.spec import Row, printed
 
 TABLES = CONFIGS.choices("table")
 LIBRARY = Library()
@@ -114,6 +118,23 @@ def test_a_mean_of_which_only_all_categories_are_printed_is_not_compared():
     ]
     mean = cell(table("han2024_table3", complete), "lambda = 5", "mean")
     assert mean.words == "within ±0.58"  # ten categories of 0.9 and five hard ones of 8.9
+
+
+@pytest.mark.parametrize(
+    ("printed_of", "verdict"),
+    [(["bottle"], "not comparable"), (["bottle", "grid"], "within"), ([], "not comparable")],
+)
+def test_a_mean_is_compared_where_each_of_its_categories_has_a_printed_number(printed_of, verdict):
+    words = "experiment=belloni2023_resnet50"
+    values = {"bottle": 0.99, "grid": 0.80}
+    own = Source({c: [made(words, c, image=value)] for c, value in values.items()})
+    numbers = {("image_auroc", c): 100 * values[c] for c in printed_of}
+    numbers["image_auroc", "average"] = 89.5
+    shown = ("bottle", "grid", "screw", "pill")
+    mean = filled(Row("mine"), "image_auroc", shown, own, Source(), numbers, 4)[-1]
+    assert (mean.members, mean.published, mean.verdict) == (("bottle", "grid"), 89.5, verdict)
+    if verdict != "within":
+        assert mean.reason == "only the mean over 4 categories is printed"
 
 
 def test_seeds_are_repeats():
@@ -603,6 +624,43 @@ def test_one_broken_table_does_not_hide_the_others(mine):
     assert ("broken.yaml" in state, title) == (True, "cannot be read")
 
 
+@pytest.mark.parametrize("name", ["a_broken", "z_broken"])
+@pytest.mark.fault("YAML", shows="error")
+def test_all_tables_but_a_broken_one_are_built_and_the_status_tells(
+    tmp_path, tmp_path_factory, mine, monkeypatch, capsys, name
+):
+    (tmp_path / "table" / f"{name}.yaml").write_text("title: [")
+    choices = [name, "mine"] if name < "mine" else ["mine", name]
+    monkeypatch.setattr(Configs, "choices", lambda self, group: choices)
+    results = tmp_path_factory.mktemp("results")
+    saved(results / "records", made(LITE, "bottle"))  # none of the table's
+    words = [f"results={results}", f"cache={results / 'cache'}"]
+    given = Namespace(table="all", overrides=words, json=True, check=False, measured=False)
+    assert table_command.command(given, mine) == 1
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert [built["table"] for built in document["tables"]] == ["mine"]
+    assert f"{name}.yaml" in document["failures"][name]
+    assert f"{name}.yaml" in told.err
+    monkeypatch.setattr(Configs, "choices", lambda self, group: ["mine"])
+    assert table_command.command(given, mine) == 0  # though it has no record at all
+    assert json.loads(capsys.readouterr().out)["failures"] == {}
+
+
+def test_a_category_that_some_tables_lack_fails_none(tmp_path_factory, mine, monkeypatch, capsys):
+    monkeypatch.setattr(Configs, "choices", lambda self, group: ["mine", "wang_table1"])
+    results = tmp_path_factory.mktemp("results")
+    saved(results / "records", made(LITE, "bottle"))
+    words = [f"results={results}", f"cache={results / 'cache'}", "dataset.categories=[bottle]"]
+    given = Namespace(table="all", overrides=words, json=True, check=False, measured=False)
+    assert table_command.command(given, mine) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [built["table"] for built in document["tables"]] == ["mine"]
+    assert "has no bottle" in document["failures"]["wang_table1"]
+    given.overrides[-1] = "dataset.categories=[bottel]"  # which none of them has
+    assert table_command.command(given, mine) == 1
+
+
 @pytest.mark.fault("YAML", shows="inert")
 def test_a_table_is_named_and_no_path_is_followed(mine):
     with pytest.raises(AdbenchError, match=r"table '\.\./table/mine': the name of a table"):
@@ -616,6 +674,23 @@ def test_numbers_of_other_images_are_compared_where_the_table_says_so(mine):
     path = mine.user_folders[0] / "table" / "mine.yaml"
     path.write_text(path.read_text() + "own_images: true\n")
     assert cell(table("mine", [record], configs=mine), "Mine", "bottle").verdict == "within"
+
+
+@pytest.mark.parametrize(
+    ("metric", "row"),
+    [("image_auroc", "quoted: nobody can run it"), ("distance_speedup_x", "run: [method=padim]")],
+    ids=["quoted without numbers", "compared with no other row"],
+)
+def test_a_setting_without_any_cell_has_an_empty_line(mine, metric, row):
+    path = mine.user_folders[0] / "table" / "mine.yaml"
+    text = path.read_text().replace("lines: categories", "lines: settings")
+    text = text.replace("metrics: [image_auroc]", f"metrics: [{metric}]")
+    text = text[: text.index("    published")]
+    path.write_text(f"{text}    against: Empty\n  - label: Empty\n    {row}\n")
+    built = table("mine", [], configs=mine)
+    assert grid(table_text.to_csv(built))[2] == ["Empty", "", "", "0 of 2"]
+    for write in (table_text.comparison_csv, table_text.to_markdown, to_latex, table_text.to_json):
+        assert write(built)
 
 
 def test_a_preset_of_the_users_for_a_dataset_fills_the_same_cells(mine):
@@ -719,6 +794,21 @@ def test_latex_has_columns_of_their_own_for_both_numbers_and_the_best_in_bold():
     assert (one[3], quarter[3]) == ("80.00", "80.00"), "equal numbers are not bold"
     assert (one[5], quarter[5]) == (r"\textbf{0.0100}", "0.0200"), "a shorter time is better"
     assert one[2].startswith("97.5")
+
+
+def test_means_over_other_categories_are_not_bold_against_each_other():
+    words = "experiment=belloni2023_resnet50 method.ratio={}"
+    records = [
+        made(words.format(ratio), category, image=image)
+        for ratio, category, image in (
+            (0.01, "bottle", 0.97),
+            (0.25, "bottle", 0.99),
+            (0.25, "grid", 0.70),
+        )
+    ]
+    assert r"\textbf" not in to_latex(table("belloni2023_table2", records))
+    records.append(made(words.format(0.01), "grid", image=0.60))
+    assert r"\textbf{84.50}" in to_latex(table("belloni2023_table2", records))
 
 
 def test_digits_of_a_latex_column_stand_in_line():

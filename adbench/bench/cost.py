@@ -8,7 +8,7 @@ from functools import cached_property
 
 from adbench.bench.bundles import Bundle
 from adbench.bench.category import Category
-from adbench.bench.evaluate import PIXEL, TOGETHER
+from adbench.bench.evaluate import PIXEL, TOGETHER, together
 from adbench.bench.existing import Existing, Kept
 from adbench.bench.growth import NOTHING, Estimate
 from adbench.bench.plan import Plan
@@ -211,7 +211,8 @@ class _Bundle:
         if any(work.lacks - {"folds"} for work in members) and not self._selected(detector):
             self._measured("fit", fit, train)
         if scored := len(by_lack["metrics"]):
-            self._measured("score", score, train, test, scored)
+            passes = math.ceil(scored / together(self._with_shapes(detector), test))
+            self._measured("score", score, train, test, scored, passes)
             self._metrics(scored)
         if thresholds := len(by_lack["train"]):
             self._measured("threshold", score, train, train, thresholds)
@@ -263,9 +264,12 @@ class _Bundle:
         most = max(value or 0 for value in needed)
         if None in needed:
             return None
-        pixels = self.content.pixels(members[0].plan.detector.geometry)
-        together = min(4 * pixels * (len(members) - 1), TOGETHER)
-        return self._fixed("bytes.program") + Estimate.exactly(most + PIXEL * pixels + together)
+        detector = self._with_shapes(members[0].plan.detector)
+        pixels, kept = self.content.pixels(detector.geometry), 0
+        if len(members) > 1 and isinstance(detector, Shares):
+            each = detector.kept_bytes(len(self.content.test))
+            kept = min(each * len(members), TOGETHER) + 4 * pixels  # and the map before
+        return self._fixed("bytes.program") + Estimate.exactly(most + PIXEL * pixels + kept)
 
     def _selected(self, detector: Detector) -> bool:
         """Whether an earlier run kept the selection that the fit would make."""
@@ -274,7 +278,13 @@ class _Bundle:
         return Kept(self.works[0].plan, detector).has_order(detector, self.content.train)
 
     def _measured(
-        self, stage: str, kind: Kind, images: int, times: int = 1, settings: int = 1
+        self,
+        stage: str,
+        kind: Kind,
+        images: int,
+        times: int = 1,
+        settings: int = 1,
+        passes: int = 1,
     ) -> None:
         """Add measured seconds to a stage.
 
@@ -284,6 +294,7 @@ class _Bundle:
             images: At which the seconds are taken.
             times: How many times the seconds come.
             settings: How many settings share the work.
+            passes: In how many passes, of which each does the shared work again.
         """
         found = self.of.rates.seconds(kind, images)
         if found is None:
@@ -291,7 +302,7 @@ class _Bundle:
             return
         more = self.of.rates.more.get(kind.method)
         share = Estimate(1, 0, 1) if more is None else Estimate.exactly(more)
-        factor = Estimate.exactly(1) + share * (settings - 1)
+        factor = Estimate.exactly(passes) + share * (settings - passes)
         self._add(stage, found.seconds.times(factor) * times)
         whose = "this machine" if found.own else "shipped"
         self.cost.sources.setdefault(stage, set()).add(f"{whose}, {found.how}")
@@ -317,6 +328,13 @@ class _Bundle:
         }
         channels = sum(shape[0] for name, shape in shapes.items() if name != "vectors")
         return kind_of(parts, channels, stage)
+
+    def _with_shapes(self, detector: Detector) -> Detector:
+        """The detector with the shapes of the layers that it reads, as after a fit."""
+        if not isinstance(detector, FeatureDetector):
+            return detector
+        arrays = self._arrays(detector, detector.reads()[0], vectors=False)
+        return replace(detector, shapes=tuple((c, h, w) for c, h, w in arrays.values()))
 
     def _arrays(
         self, detector: FeatureDetector, layers: Sequence[int], vectors: bool

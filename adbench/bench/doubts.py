@@ -46,7 +46,13 @@ def of_maps(maps: Maps | None) -> list[str]:
 
 
 def of_scores(sign: Sign, measured: Measured, scores: np.ndarray) -> list[str]:
-    """What may be wrong with the scores."""
+    """What may be wrong with the scores.
+
+    Args:
+        sign: Which of them are more anomalous, as they were given.
+        measured: The metrics.
+        scores: One per image; higher ones are more anomalous, so that others were negated.
+    """
     said = []
     for name, title in (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC")):
         value = measured.values.get(name)
@@ -56,8 +62,9 @@ def of_scores(sign: Sign, measured: Measured, scores: np.ndarray) -> list[str]:
                 f"the {title} is {100 * value:.2f}, below 50: {sign} values were taken for "
                 f"more anomalous; if the sign is wrong, sign={other} negates scores and maps"
             )
-    ends = int(np.isin(scores, (0.0, 1.0)).sum())
-    if ends > 1 and scores.min() >= 0 and scores.max() <= 1:
+    given = scores if sign == "higher" else -scores
+    ends = int(np.isin(given, (0.0, 1.0)).sum())
+    if ends > 1 and given.min() >= 0 and given.max() <= 1:
         said.append(
             f"{ends} of {len(scores)} image scores are exactly 0 or 1: scores that were cut off "
             "tie; give those before any clamping"

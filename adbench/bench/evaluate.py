@@ -14,7 +14,7 @@ from adbench.bench.recording import Clocks, new_record, not_alone, with_segmenta
 from adbench.bench.session import Session
 from adbench.bench.thresholds import Folds
 from adbench.bench.work import Work
-from adbench.detectors.detector import Detector, HasRivals
+from adbench.detectors.detector import Detector, HasRivals, Shares
 from adbench.detectors.family import Family
 from adbench.errors import AdbenchError
 from adbench.methods.method import Scores
@@ -27,9 +27,15 @@ from adbench.system.progress import doing, progress
 from adbench.system.stages import stages
 
 TOGETHER = 2**29
-"""Bytes of anomaly maps that are made before the first of them is measured."""
+"""Bytes of scores of positions that a pass over the test images keeps for the maps of settings."""
 PIXEL = 11
 """Bytes that the map, the mask and the sorted copies of the pixel metrics take of a pixel."""
+
+
+def together(detector: Detector, images: int) -> int:
+    """How many settings of a fitted family one pass over so many test images serves."""
+    kept = detector.kept_bytes(images) if isinstance(detector, Shares) else TOGETHER
+    return max(1, TOGETHER // max(1, kept))
 
 
 def evaluate(
@@ -113,11 +119,15 @@ def _measure(
                 detector = family.members[place]
                 whole = with_segmentation(record, detector, scores, category)
                 record = _save(work, record, whole)
-            done(work.place, record)
-            if work.known is None:
-                _draw(work.plan, category, family.members[place], scores, record)
         except Exception as error:
             fail(work.place, error)
+            continue
+        done(work.place, record)  # what fails here, such as a closed pipe, is no fault of the job
+        if work.known is None:
+            try:
+                _draw(work.plan, category, family.members[place], scores, record)
+            except Exception as error:
+                fail(work.place, error)
 
 
 def _save(
@@ -140,15 +150,14 @@ class _Evaluation:
     def scores(self) -> Iterator[tuple[int, Any]]:
         """Place of each member, with its scores and their stages, or with what was raised.
 
-        As many are scored in one pass as ``TOGETHER`` bytes of maps hold. A member that has a
-        record is not scored.
+        A pass over the images serves as many as ``together`` tells, and a map is made when it is
+        about to be measured. A member that has a record is not scored.
         """
         yield from self.family.errors.items()
         fitted = [i for i in range(len(self.works)) if i not in self.family.errors]
         wanted = [i for i in fitted if "metrics" in self.works[i].lacks]
         yield from ((i, None) for i in fitted if i not in wanted)
-        pixels = self.category.pixels(self.family.largest.geometry)
-        size = max(1, TOGETHER // (4 * pixels))
+        size = together(self.family.largest, len(self.category.test))
         for start in range(0, len(wanted), size):
             yield from self._scored(wanted[start : start + size])
 
@@ -175,16 +184,23 @@ class _Evaluation:
         reasons = {name: why for name, why in record.reasons.items() if name != "time"}
         return replace(record, reasons=reasons if record.time else record.reasons)
 
-    def _scored(self, places: Sequence[int]) -> list[tuple[int, Any]]:
+    def _scored(self, places: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        found, of_pass, made = self.family.score(self.category.test, places), None, 0
         try:
-            with doing("score"), stages(self.family.largest.wait) as clock:
-                found = self.family.score(self.category.test, places)
+            for place in places:
+                with doing("score"), stages(self.family.largest.wait) as clock:
+                    scores = next(found)
+                of_pass = clock if of_pass is None else of_pass  # the first one makes the pass
+                yield place, (scores, of_pass)
+                made += 1
         except Exception as error:
-            if len(places) == 1:
-                return [(places[0], error)]
-            half = len(places) // 2  # few passes part a member that fails from all others
-            return [*self._scored(places[:half]), *self._scored(places[half:])]
-        return [(place, (scores, clock)) for place, scores in zip(places, found, strict=True)]
+            left = places[made:]
+            if len(left) == 1:
+                yield left[0], error
+                return
+            half = len(left) // 2  # few passes part a member that fails from all others
+            yield from self._scored(left[:half])
+            yield from self._scored(left[half:])
 
     def _training_scores(self, place: int) -> np.ndarray:
         """(n,) scores of the training images by a detector that was fitted on them."""
@@ -193,7 +209,9 @@ class _Evaluation:
             places = [i for i in lacking if i not in self.family.errors]
             try:
                 found = self.family.image_scores(self.category.train, places)
-            except AdbenchError:  # one of the others cannot be scored
+            except Exception:  # one of the others cannot be scored
+                if len(places) == 1:
+                    raise
                 places = [place]
                 found = self.family.image_scores(self.category.train, places)
             self._normal |= {i: s.numpy() for i, s in zip(places, found, strict=True)}

@@ -150,18 +150,15 @@ def _scored_apart(
     family.fit(normal, parts)
     for error in family.errors.values():
         raise error
-    step = _at_once(images, family.largest.geometry, len(detectors))
+    step, everyone = _at_once(images, family.largest.geometry), range(len(detectors))
     blocks = [
-        family.score(_taken(images, rows[start : start + step]), range(len(detectors)))
+        [
+            (scores.images.numpy(), _maxima(scores.maps))
+            for scores in family.score(_taken(images, rows[start : start + step]), everyone)
+        ]
         for start in range(0, len(rows), step)
     ]
-    return [
-        (
-            np.concatenate([scores.images.numpy() for scores in of_detector]),
-            _maxima([scores.maps for scores in of_detector]),
-        )
-        for of_detector in zip(*blocks, strict=True)
-    ]
+    return [_joined(of_detector) for of_detector in zip(*blocks, strict=True)]
 
 
 @dataclass
@@ -204,10 +201,18 @@ class _Parts:
         self.provider.keep_order(normal, selection, order)
 
 
-def _maxima(maps: Sequence[torch.Tensor | None]) -> np.ndarray | None:
+def _maxima(maps: torch.Tensor | None) -> np.ndarray | None:
     """The largest value of every map; None where a method gives no maps."""
-    blocks = [block.amax(dim=(1, 2)).numpy() for block in maps if block is not None]
-    return np.concatenate(blocks) if len(blocks) == len(maps) else None
+    return None if maps is None else maps.amax(dim=(1, 2)).numpy()
+
+
+def _joined(
+    blocks: Sequence[tuple[np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image scores and largest map values of all blocks of images."""
+    maxima = [highest for _, highest in blocks if highest is not None]
+    scores = np.concatenate([scores for scores, _ in blocks])
+    return scores, np.concatenate(maxima) if len(maxima) == len(blocks) else None
 
 
 def _rows(whole: Features, rows: list[int]) -> Features:
@@ -232,8 +237,8 @@ def _taken(images: Images, rows: np.ndarray) -> Images:
     return Images(*(tuple(part[row] for row in rows) if part else () for part in parts))
 
 
-def _at_once(images: Images, geometry: Geometry, detectors: int) -> int:
+def _at_once(images: Images, geometry: Geometry) -> int:
     """How many images may be scored at once."""
     first = image_size(images.paths[0]) if images.paths else images.arrays[0].shape[:2]
     height, width = geometry.size or geometry.size_of(first)
-    return max(1, TOGETHER // (4 * height * width * detectors))
+    return max(1, TOGETHER // (4 * height * width))

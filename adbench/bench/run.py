@@ -10,16 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from adbench.bench.category import Category
 from adbench.bench.evaluate import evaluate
+from adbench.bench.plan import Plan
 from adbench.bench.session import Session
 from adbench.bench.work import Work
 from adbench.detectors.family import families
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.results import records
 from adbench.results.disturbed import disturbed
-from adbench.results.records import Record
+from adbench.results.names import Names
+from adbench.results.reading import NewerError
+from adbench.results.records import Record, RecordError
 from adbench.system.parallel import libraries_known
 from adbench.system.printable import in_line
 from adbench.system.progress import aside, at, doing, finished, happened, progress
@@ -105,7 +109,7 @@ def _run_category(
 
     def fail(place: int, error: Exception) -> None:
         count(place)
-        outcomes[place].failures[name] = _message(error, session.plans[place].results)
+        outcomes[place].failures[name] = message_of(error, session.plans[place].results)
         message = outcomes[place].failures[name]
         happened("failure", name, jobs=jobs[place], message=message)
         if isinstance(error, ImpossibleError):
@@ -139,9 +143,8 @@ def _run_category(
         plan = session.plans[place]
         try:
             identity = plan.identity(name, category.fingerprint)
-            names = session.names(plan.records)
-            known = records.find(plan.records, identity, names, plan.labels)
-            work = Work(place, plan, identity, None if plan.options.existing == "redo" else known)
+            known = _known(plan, identity, session.names(plan.records))
+            work = Work(place, plan, identity, known)
         except Exception as error:
             fail(place, error)
             continue
@@ -161,6 +164,24 @@ def _run_category(
         evaluate([works[i] for i in family], category, session, done, fail)
 
 
+def _known(plan: Plan, identity: dict[str, Any], names: Names) -> Record | None:
+    """The record that is completed or skipped; None where there is none or it is replaced.
+
+    Raises:
+        RecordError: It cannot be trusted and is not to be replaced, a newer adbench wrote it, or
+            the folder holds records of schema 1.
+    """
+    redo = plan.options.existing == "redo"
+    try:
+        known = records.find(plan.records, identity, names, plan.labels)
+    except RecordError as error:
+        # A newer record may be sound, and those of schema 1 are to be carried over.
+        if not redo or isinstance(error, NewerError) or names.old is not None:
+            raise
+        return None
+    return None if redo else known
+
+
 def _in_words(record: Record) -> str:
     """The metrics of a record in a line."""
     shown = {"image AUROC": "image_auroc", "pixel AUROC": "pixel_auroc"}
@@ -177,7 +198,7 @@ def _left_out(record: Record) -> str:
     return f"; the crop leaves out {' and '.join(words)}" if words else ""
 
 
-def _message(error: Exception, results: Path) -> str:
+def message_of(error: Exception, results: Path) -> str:
     """What to tell the user; an unforeseen error leaves its traceback in a file."""
     if isinstance(error, AdbenchError):
         return str(error)

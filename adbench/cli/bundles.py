@@ -229,10 +229,16 @@ def _collect(
         tell: Whether its records and failures are still to be told.
     """
     path = _answered(folder, number)
+    problem = ""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        parts = {job: content[str(job)] for job in bundle.jobs}
     except FileNotFoundError:
-        reason = f"no result: {why or 'its process ended without one'}; {AGAIN}"
+        problem = why or "its process ended without one"
+    except (OSError, ValueError, KeyError, TypeError) as error:  # such as a stale NFS handle
+        problem = f"{path} cannot be read ({_in_a_line(error)})"
+    if problem:
+        reason = f"no result: {problem}; {AGAIN}"
         jobs = "job" if len(bundle.jobs) == 1 else "jobs"
         numbers = ", ".join(map(str, bundle.jobs))
         with aside():
@@ -244,7 +250,7 @@ def _collect(
         return
     for job in bundle.jobs:
         finished()
-        part, outcome = content[str(job)], outcomes[job]
+        part, outcome = parts[job], outcomes[job]
         failures = dict(part["failures"])
         for name in part["records"]:
             try:
@@ -262,8 +268,9 @@ def _collect(
                 happened("failure", name, jobs=[job], message=reason)
                 with aside():
                     say_aside(f"{in_line(name)}, job {job}: {reason}")
-    path.unlink()
-    _asked(folder, number).unlink()
+    with suppress(OSError):  # what is left there does no harm
+        path.unlink()
+        _asked(folder, number).unlink()
 
 
 def _counted(count: int, noun: str) -> str:

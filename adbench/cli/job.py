@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from pydantic import ValidationError
 
 from adbench.bench.bundles import Split
 from adbench.bench.plan import DETECTOR, PARTS, Plan, plan
@@ -19,12 +21,15 @@ from adbench.cli.screen import complain, say, say_aside
 from adbench.cli.sweep import Done
 from adbench.config.build import Builder, refuse_unread
 from adbench.config.compose import Configs
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.results import summary, thresholds
 from adbench.results.records import require_writable
 from adbench.system.files import write_whole
 from adbench.system.progress import kind_for
 from adbench.system.settings import unread
+
+_OF_SEVERAL = ("unexpected_keyword_argument", "value_error")
+"""What pydantic calls a setting that a class lacks, and settings that a class refuses together."""
 
 
 @dataclass
@@ -96,9 +101,11 @@ class Task:
 
     def refuse(self, error: AdbenchError, number: int, overrides: Sequence[str]) -> None:
         """Tell that a job of a sweep cannot run."""
-        if self.skip:
+        impossible = contradicts(error)
+        if self.skip and impossible:
             say(f"job {number}: skipped: {error}")
-        outcome = Outcome(failures={"settings": str(error)}, impossible={"settings"})
+        outcome = Outcome(failures={"settings": str(error)})
+        outcome.impossible |= {"settings"} if impossible else set()
         self._finish(None, outcome, number, overrides)
 
     def report(
@@ -157,6 +164,23 @@ class Task:
             raise AdbenchError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def contradicts(error: AdbenchError) -> bool:
+    """Whether an error says that settings cannot be had together.
+
+    Any other error is of something that is wrong by itself, such as a number out of range, a folder
+    that is not there or a full disk. Hydra and pydantic find most of what is wrong with words, and
+    their error behind this one tells which kind it is.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValidationError):
+            return all(p["type"] in _OF_SEVERAL for p in cause.errors(include_url=False))
+        if isinstance(cause, ImpossibleError | ConfigCompositionException):
+            return not isinstance(cause, MissingConfigException)  # of a preset that is not there
+        cause = cause.__context__
+    return False
+
+
 def refused_by(launcher: str) -> str | None:
     """Why time must not be measured under a launcher, by its dotted path; None where it may be."""
     if launcher.endswith(("BasicLauncher", "SharedLauncher")):
@@ -182,8 +206,8 @@ def planned_job(
         builder: That of other jobs, from which parts that are described alike are taken.
 
     Raises:
-        AdbenchError: A setting is wrong, or was typed and is not read; or time alone is wanted
-            where none can be taken.
+        ImpossibleError: A setting was typed and is not read.
+        AdbenchError: A setting is wrong, or time alone is wanted where none can be taken.
     """
     builder = builder or Builder()
     planned = replace(plan(config, refused, builder), only_time=only_time)
@@ -196,20 +220,24 @@ def planned_job(
         refuse_own(overrides)
     for part in PARTS:
         if any(o.lstrip("+").startswith(f"{part}.") for o in overrides):
-            refuse_unread(overrides, config[part], builder.part(config, part), part)
+            built = builder.part(config, part)
+            try:
+                refuse_unread(overrides, config[part], built, part)
+            except AdbenchError as error:
+                raise ImpossibleError(str(error)) from None
     for override in overrides:
         if why := unread(planned.options, [override.lstrip("+").partition("=")[0]]):
-            raise AdbenchError(f"{override}: {why}; set that too, or leave this out")
+            raise ImpossibleError(f"{override}: {why}; set that too, or leave this out")
     return planned
 
 
 def refuse_own(overrides: Sequence[str]) -> None:
-    """Refuse words for what a saved detector brings with it."""
+    """Refuse words for what a saved detector brings with it. Raises ImpossibleError."""
     own = (*DETECTOR, "threshold", "alpha", "folds", "seed")
     for override in overrides:
         name = override.lstrip("+~").partition("=")[0].partition(".")[0]
         if name in own:
-            raise AdbenchError(
+            raise ImpossibleError(
                 f"{override}: the detector's file holds its own {name}; leave this out"
             )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adbench.bench.plan import Plan
     from adbench.bench.rates import Rates
     from adbench.bench.shapes import Sized
+    from adbench.cli.plan_table import Written
 
 _OF_A_RUN = ("bars.", "report=", "split=", "hydra.", "hydra/", "launcher=", "progress=")
 """Words of ``adbench run`` and ``adbench reproduce`` that bear on no job."""
@@ -51,9 +52,9 @@ def command(given: Namespace, configs: Configs) -> int:
             plans = [replace(plan, categories=(content.name,)) for plan in plans]
         from adbench.cli.plan_table import Shown, rooms
 
-        costs, rates = _costs(plans, content)
+        costs, written, rates = _costs(plans, content)
     shown = Shown(costs, rates, nodes, wrong)
-    checked = rooms(plans, costs) if given.check else []
+    checked = rooms(written, costs) if given.check else []
     shown.print_json(checked) if given.json else shown.print()
     for room in checked:
         if not room.suffices:
@@ -117,13 +118,16 @@ def _plans(
     return plans, [str(error) for error in wrong]
 
 
-def _costs(plans: Sequence["Plan"], sized: "Sized | None") -> tuple[list["Cost"], "Rates"]:
-    """What each bundle takes, and the rates that it was found with."""
+def _costs(
+    plans: Sequence["Plan"], sized: "Sized | None"
+) -> tuple[list["Cost"], list["Written"], "Rates"]:
+    """What each bundle takes, what it writes where, and the rates that this was found with."""
     from adbench.bench.bundles import bundles
     from adbench.bench.cost import Costs
     from adbench.bench.existing import Existing, here
     from adbench.bench.rates import Rates
     from adbench.bench.session import Session
+    from adbench.cli.plan_table import written_by
 
     plans = Session(plans).plans  # one network between them, whose weights are read once
     existing = Existing()
@@ -131,10 +135,12 @@ def _costs(plans: Sequence["Plan"], sized: "Sized | None") -> tuple[list["Cost"]
     costs = Costs(plans, rates, existing)
     contents: dict[tuple[str, str], Content] = {}
     found = []
+    written: list[Written] = []
     for bundle in bundles(dict(enumerate(plans))):
         content = sized or _content(plans[bundle.jobs[0]], bundle.category, contents)
         found.append(costs.of(bundle, content))
-    return found, rates
+        written += written_by(bundle, found[-1], content, costs)
+    return found, written, rates
 
 
 def _content(plan: "Plan", category: str, known: dict[tuple[str, str], "Content"]) -> "Content":

@@ -2,15 +2,15 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from adbench.bench.cost import Cost, makespan, total
+from adbench.bench.bundles import Bundle
+from adbench.bench.cost import Content, Cost, Costs, makespan, total
 from adbench.bench.growth import NOTHING, Estimate
-from adbench.bench.plan import Plan
 from adbench.bench.rates import Rates
 from adbench.cli.output import print_json
 from adbench.cli.run_words import ONLY_TIME
@@ -52,6 +52,17 @@ class Room:
     def __str__(self) -> str:
         line = f"{self.of}: {_gigabytes(self.needed)} needed, {_gigabytes(self.free)} free"
         return line if self.suffices else f"{line}; {self.advice}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a bundle writes into a folder."""
+
+    word: str
+    """The setting that names the folder: cache or results."""
+    folder: Path
+    size: Estimate
+    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -218,18 +229,37 @@ class Shown:
         return {name for cost in self.costs for name in cost.unknown}
 
 
-def rooms(plans: Sequence[Plan], costs: Sequence[Cost]) -> list[Room]:
-    """What the jobs need of the disks, at most, and of the memory, about."""
+def written_by(bundle: Bundle, cost: Cost, content: Content, costs: Costs) -> list[Written]:
+    """What a bundle writes into its cache and into the folders of results of its jobs.
+
+    Args:
+        bundle: Its jobs have one cache.
+        cost: Of the bundle.
+        content: The images of its category.
+        costs: Found the cost.
+    """
+    cache = cache_folder(costs.plans[bundle.jobs[0]].options.cache)
+    found = [Written("cache", cache, Estimate.exactly(cost.features) * cost.times)]
+    jobs: dict[Path, list[int]] = {}
+    for job in bundle.jobs:
+        jobs.setdefault(costs.plans[job].results, []).append(job)
+    for folder, own in jobs.items():
+        part = cost if len(jobs) == 1 else costs.of(replace(bundle, jobs=tuple(own)), content)
+        found.append(Written("results", folder, part.results * cost.times))
+    return found
+
+
+def rooms(written: Sequence[Written], costs: Sequence[Cost]) -> list[Room]:
+    """What the jobs need of each disk, at most, and of the memory, about."""
     found = []
-    cache = cache_folder(plans[0].options.cache)
-    features = Estimate.exactly(sum(cost.features * cost.times for cost in costs))
-    results = total(cost.results * cost.times for cost in costs)
-    places = {"cache": (cache, features), "results": (plans[0].results, results)}
-    if _disk(cache)[1] == _disk(plans[0].results)[1]:
-        places = {"cache": (cache, features + results)}
-    for word, (folder, needed) in places.items():
-        advice = f"free some, or set {word}=DIR to a folder with room"
-        found.append(Room(f"the disk of {folder}", needed.high, _disk(folder)[0], advice))
+    on_disk: dict[int, list[Written]] = {}
+    for one in sorted(written, key=lambda w: w.word):  # a disk is named after a cache on it
+        on_disk.setdefault(_disk(one.folder)[1], []).append(one)
+    for first, *rest in on_disk.values():
+        needed = total(one.size for one in (first, *rest))
+        advice = f"free some, or set {first.word}=DIR to a folder with room"
+        free = _disk(first.folder)[0]
+        found.append(Room(f"the disk of {first.folder}", needed.high, free, advice))
     known = [(cost.memory.about, cost) for cost in costs if cost.memory is not None]
     if known:
         most, cost = max(known, key=lambda pair: pair[0])

@@ -49,8 +49,8 @@ Folders and names below DIR are those of the images. An image that cannot be rea
 error, and the rest goes on. At the end, standard error tells how many images there were, how many a
 second, and whether their scores have drifted away from those of the normal images.
 
-Exit status: 0 all images were scored, 1 some were not, 2 a word or the detector is wrong, and then
-there is no row, 3 something was found and --fail-on-anomaly is given."""
+Exit status: 0 every row is without an error, 1 some have one, 2 a word or the detector is wrong,
+and then there is no row, 3 something was found and --fail-on-anomaly is given."""
 
 JSON, FAIL, LIST = "--json", "--fail-on-anomaly", "-"
 FOLDERS = ("overlays", "masks", "maps", "submission")

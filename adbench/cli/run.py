@@ -90,16 +90,31 @@ def _possible(task: "Task", overrides: list[str]) -> "Plan":
     """The plan of the first job of a sweep that can run.
 
     Raises:
-        AdbenchError: A value is wrong in every job that has it; with ``--skip-impossible``, no job
-            can run.
+        AdbenchError: A value is wrong in every job that has it; with ``--skip-impossible``, by
+            itself, or no job can run.
     """
-    if not task.skip:
+    from adbench.cli.job import contradicts
+
+    wrong: list[AdbenchError] = []
+
+    def attempt(job: Sequence[str]) -> "Plan | None":
         try:
-            return refuse_wrong(overrides, task.planned)
+            return task.planned(job)
         except AdbenchError as error:
-            if all(len(values) == 1 for values in expand(overrides)):
-                raise
-            raise AdbenchError(f"{error}\n{SKIP} leaves such jobs out and runs the rest") from None
+            if not contradicts(error):
+                wrong.append(error)
+            elif task.skip:
+                return None  # it is left out, and nothing is wrong with its values
+            raise
+
+    try:
+        found = refuse_wrong(overrides, attempt)
+    except AdbenchError as error:
+        if task.skip or wrong or all(len(values) == 1 for values in expand(overrides)):
+            raise
+        raise AdbenchError(f"{error}\n{SKIP} leaves such jobs out and runs the rest") from None
+    if found is not None:
+        return found
     first: AdbenchError | None = None
     for job in itertools.product(*expand(overrides)):
         try:
@@ -153,8 +168,9 @@ def _told(jobs: Sequence["Done"], own: OwnWords) -> int:
         for line in found:
             where = f"{label}: " if len(jobs) > 1 else ""
             say_aside(f"{where}{line}")
-    if own.bars and not jobs:
-        say_aside("no job ran, so that every bar is missed")
+    nothing_to_compare = bool(own.bars) and all(job.skipped and not job.records for job in jobs)
+    if nothing_to_compare:
+        say_aside("no job has a record, so that every bar is missed")
     absent = sum(len(job.absent) for job in jobs)
     if absent:
         named = f"{absent} record{'s do' if absent > 1 else ' does'} not exist"
@@ -162,7 +178,7 @@ def _told(jobs: Sequence["Done"], own: OwnWords) -> int:
         say_aside(f"{named}, as named above; {again}")
     nothing_done = bool(absent) and not any(job.records for job in jobs)
     failed = any(job.failures for job in jobs) or any(missed) or nothing_done
-    failed |= bool(own.bars and not jobs)
+    failed |= nothing_to_compare
     if own.json:
         print_json({"jobs": [_content(job, m) for job, m in zip(jobs, missed, strict=True)]})
     return 1 if failed else 0

@@ -152,15 +152,18 @@ def _measured(job: _Job) -> "tuple[list[Record], bool]":
             at(name)
             try:
                 with doing("metrics"):
-                    record, lines = _one(job, name)
-            except AdbenchError as error:
+                    record, new, lines = _one(job, name)
+            except Exception as error:  # an unforeseen one costs its category alone, too
+                from adbench.bench.run import message_of
+
                 failed = True
-                happened("failure", name, message=str(error))
+                message = message_of(error, job.records.parent)
+                happened("failure", name, message=message)
                 with aside():
-                    say_aside(f"{in_line(name)}: {error}")
+                    say_aside(f"{in_line(name)}: {message}")
             else:
                 found.append(record)
-                happened("record", name, record=record.name, measured=True)
+                happened("record", name, record=record.name, measured=new)
                 with aside():
                     for line in lines:
                         say_aside(f"{in_line(name)}: {line}")
@@ -168,8 +171,8 @@ def _measured(job: _Job) -> "tuple[list[Record], bool]":
     return found, failed
 
 
-def _one(job: _Job, name: str) -> "tuple[Record, list[str]]":
-    """The record of a category, and what is to be told of it."""
+def _one(job: _Job, name: str) -> "tuple[Record, bool, list[str]]":
+    """The record of a category, whether it was measured now, and what is to be told of it."""
     from adbench.bench.category import Category
     from adbench.bench.given import measured, read
     from adbench.results import records
@@ -180,7 +183,7 @@ def _one(job: _Job, name: str) -> "tuple[Record, list[str]]":
     given = read(tool, job.files[name], category, geometry, job.dataset, job.labels)
     known = records.find(job.records, given.record.identity)
     if known is not None and not job.redo:
-        return known, ["has a record, skipped (existing=redo measures it again)"]
+        return known, False, ["has a record, skipped (existing=redo measures it again)"]
     namesakes = records.namesakes(job.records, given.record)
     rivals = [r for r in namesakes if _same_cell(r, given.record)]
     if rivals and not job.redo:
@@ -193,7 +196,7 @@ def _one(job: _Job, name: str) -> "tuple[Record, list[str]]":
     record = records.load(records.save(job.records, record, rows, pairs))
     for rival in rivals:
         records.remove(job.records, rival)
-    return record, doubts
+    return record, True, doubts
 
 
 def _same_cell(record: "Record", new: "Record") -> bool:

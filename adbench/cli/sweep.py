@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from adbench.results import sweep
 from adbench.results.raw import RecordError
 from adbench.results.records import Record, load
 from adbench.system.files import write_whole
+
+_FILE = re.compile(r"job-(\d+)\.json")
+"""The name of the file that a job leaves."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,14 @@ class Done:
 
 
 def jobs_of(folder: Path) -> list[Done]:
-    """The jobs that left a file in a folder, in the order of their numbers."""
-    files = sorted(folder.glob("job-*.json"), key=lambda f: int(f.stem.removeprefix("job-")))
-    return [_done(json.loads(file.read_text(encoding="utf-8")), folder) for file in files]
+    """The jobs that left a file in a folder, in the order of their numbers.
+
+    Raises:
+        AdbenchError: One of the files cannot be read, or is not what a job leaves.
+    """
+    named = [(_FILE.fullmatch(file.name), file) for file in folder.glob("job-*.json")]
+    files = sorted((int(match[1]), file) for match, file in named if match)
+    return [_done(file) for _, file in files]
 
 
 def finish(folder: Path, jobs: Sequence[Done]) -> None:
@@ -106,10 +115,19 @@ def varied(jobs: Sequence[Done]) -> list[dict[str, str]]:
     return [{n: v for n, v in job.items() if n not in constant} for job in found]
 
 
-def _done(content: dict[str, Any], folder: Path) -> Done:
-    records = (folder / content.pop("folder")).resolve()
-    names = content.pop("records")
-    done = Done(**content)
+def _done(file: Path) -> Done:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        records = (file.parent / content.pop("folder")).resolve()
+        names = [str(name) for name in content.pop("records")]
+        done = Done(**content)
+    except OSError as error:
+        raise AdbenchError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise AdbenchError(
+            f"{file}: is not what a job of a sweep leaves ({type(error).__name__}: {error}); "
+            "move it out of the folder"
+        ) from error
     for name in names:
         try:
             done.records.append(load(records / name))

@@ -9,7 +9,7 @@ from typing import Any
 from adbench.cli.output import print_json
 from adbench.cli.screen import say, say_aside
 from adbench.config.compose import Configs
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.reports import checked, plots, text
 from adbench.reports.needed import records_of
 from adbench.reports.tables import Table, results_folder, table
@@ -17,9 +17,14 @@ from adbench.results.index import Records
 
 
 def command(given: Namespace, configs: Configs) -> int:
-    """Build, print and write one table, or all of them; 1 where a check failed."""
+    """Build, print and write one table, or all of them; 1 where a check or one of all failed.
+
+    A table for which there are no records is none that failed: its cells are empty.
+    """
     every = given.table == "all"
     built: list[Table] = []
+    failures: dict[str, str] = {}
+    wrong = False
     read: dict[Path, Records] = {}
     for name in configs.choices("table") if every else [given.table]:
         try:
@@ -29,10 +34,16 @@ def command(given: Namespace, configs: Configs) -> int:
             records = read[folder]
             built.append(table(name, records, given.overrides, configs, given.measured))
         except AdbenchError as error:
-            if not every or not read:  # without any records there is nothing to go on with
+            if not every:
                 raise
-            say_aside(f"{name}: {error}")
-    return finish(built, given, configs)
+            failures[name] = str(error)
+            wrong |= not isinstance(error, ImpossibleError)  # such as a category that others have
+    if failures and not read:  # there are no records, or a word is wrong for every table
+        raise AdbenchError("\n".join(dict.fromkeys(failures.values())))
+    for name, why in failures.items():
+        say_aside(f"{name}: {why}")
+    status = finish(built, given, configs, {"failures": failures} if every else None)
+    return 1 if wrong or not built else status
 
 
 def finish(

@@ -146,8 +146,15 @@ class Shares(Protocol):
         """A fitted copy of itself from one with the same ``fit_key`` and no smaller extent."""
         ...
 
-    def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> list[Scores]:
-        """Scores of copies that ``adopt`` gave, in one pass where that is possible."""
+    def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> Iterator[Scores]:
+        """Scores of copies that ``adopt`` gave, in one pass where that is possible.
+
+        Each is made when it is asked for, so that there need not be two of them at a time.
+        """
+        ...
+
+    def kept_bytes(self, images: int) -> int:
+        """Bytes that such a pass keeps for each copy until its scores are asked for."""
         ...
 
 

@@ -4,7 +4,7 @@ They differ in what scoring alone reads, or in how much they keep of what the fi
 that keeps most is fitted; the others take their part of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from torch import Tensor
@@ -50,12 +50,16 @@ class Family:
                 continue
             self.members[place] = of_extent[_extent(member)] = fitted
 
-    def score(self, images: Images, places: Sequence[int], maps: bool = True) -> list[Scores]:
-        """Scores of the members at ``places``, in one pass over the images where they can."""
+    def score(self, images: Images, places: Sequence[int], maps: bool = True) -> Iterator[Scores]:
+        """Scores of the members at ``places``, in one pass over the images where they can.
+
+        Each is made when it is asked for.
+        """
         if isinstance(self._largest, Shares):
             chosen: list[Any] = [self.members[place] for place in places]
-            return self._largest.score_all(images, chosen, maps)
-        return [self.members[place].score(images) for place in places]
+            yield from self._largest.score_all(images, chosen, maps)
+        else:
+            yield from (self.members[place].score(images) for place in places)
 
     def image_scores(self, images: Images, places: Sequence[int]) -> list[Tensor]:
         """(n,) image scores of the members at ``places``, without maps where they can."""

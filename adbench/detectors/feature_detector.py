@@ -155,14 +155,23 @@ class FeatureDetector:
         settings = {name: getattr(self.method, name) for name in self.method.score_settings}
         return replace(fitted, method=methods.ask(method, **settings))
 
-    def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> list[Scores]:
+    def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> Iterator[Scores]:
         """Scores of adopted copies: in one pass where the method can, else one after another."""
         features = self._test_features(images)
         chosen: list[Any] = [variant.method for variant in variants]
-        with self._memory_named(), stage("score"):
-            if isinstance(self.method, methods.ScoresTogether):
-                return self.method.score_all(features, chosen, maps)
-            return [method.score(features) for method in chosen]
+        found = (
+            iter(self.method.score_all(features, chosen, maps))
+            if isinstance(self.method, methods.ScoresTogether)
+            else (method.score(features) for method in chosen)
+        )
+        for _ in chosen:
+            with self._memory_named(), stage("score"):  # closed before somebody else computes
+                scores = next(found)
+            yield scores
+
+    def kept_bytes(self, images: int) -> int:
+        """Bytes of float64 scores of the positions of all layers, of so many images."""
+        return 8 * images * sum(h * w for _, h, w in self.shapes)
 
     def memory(self, normal: Images, test: int, provider: Provider) -> int:
         """Bytes that the method holds on the CPU at its peak; 0 where it makes no estimate."""

@@ -68,7 +68,9 @@ def preparation(geometry: Geometry, size: Size) -> str:
     """
     height, width = size
     lines = [
-        "import math, numpy; from PIL import Image",
+        "import math",
+        "import numpy",
+        "from PIL import Image",
         "image = Image.open(path).convert('RGB')",
     ]
     if (sides := _sides(geometry)) is not None:

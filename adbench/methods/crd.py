@@ -138,11 +138,11 @@ class CRD:
 
     def score(self, test: Features) -> Scores:
         """Score each patch. The image's score is the largest, before upsampling and blur."""
-        return self.score_all(test, [self])[0]
+        return next(self.score_all(test, [self]))
 
     def score_all(
         self, test: Features, variants: Sequence[Self], maps: bool = True
-    ) -> list[Scores]:
+    ) -> Iterator[Scores]:
         """``score`` of copies with other score settings, from one pass over the images."""
         require_fitted(self, test)
         settle(self, test, "projector")
@@ -151,7 +151,8 @@ class CRD:
         scores = spectrum.weighted_squares(
             test, self.embedding.layers, self.projector, weights, ranks
         )
-        return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+        for v, own in zip(variants, scores, strict=True):
+            yield v._scores(own, test.size, maps)
 
     @cached_property
     def projector(self) -> Axes:

@@ -71,8 +71,12 @@ class ScoresTogether(Protocol):
 
     def score_all(
         self, test: Features, variants: Sequence[Self], maps: bool = True
-    ) -> list[Scores]:
-        """The scores of each of ``variants``.
+    ) -> Iterator[Scores]:
+        """The scores of each of ``variants``, in their order.
+
+        The pass is made when the first scores are asked for. What it leaves of a variant are
+        scores of positions; a map at the input size is made only when its scores are asked for, so
+        that the caller can let go of one before the next.
 
         Args:
             test: What to score.

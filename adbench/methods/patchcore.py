@@ -173,11 +173,11 @@ class PatchCore:
 
     def score(self, test: Features) -> Scores:
         """Distance of each patch to its nearest items of the bank; see the module for the image."""
-        return self.score_all(test, [self])[0]
+        return next(self.score_all(test, [self]))
 
     def score_all(
         self, test: Features, variants: Sequence[Self], maps: bool = True
-    ) -> list[Scores]:
+    ) -> Iterator[Scores]:
         """``score`` of copies with other score settings or smaller banks, from one search.
 
         Those with ``distance=cosine`` take a search of their own.
@@ -189,16 +189,14 @@ class PatchCore:
         settle(self, test, "index", "unit_index")
         for variant in variants:
             variant._require_neighbours()
-        scored: dict[int, Scores] = {}
-        for by_cosine in (False, True):
-            places = [i for i, v in enumerate(variants) if v.by_cosine == by_cosine]
-            if places:
-                alike = [variants[i] for i in places]
-                index = self.unit_index if by_cosine else self.index
-                found = self._search(test, index, alike)
-                for i, v in zip(places, alike, strict=True):
-                    scored[i] = v._scores(test, index, *found[len(v.bank_)], maps)
-        return [scored[i] for i in range(len(variants))]
+        searched: dict[bool, tuple[Neighbors, dict[int, tuple[Tensor, Tensor]]]] = {}
+        for by_cosine in {v.by_cosine for v in variants}:
+            index = self.unit_index if by_cosine else self.index
+            alike = [v for v in variants if v.by_cosine == by_cosine]
+            searched[by_cosine] = index, self._search(test, index, alike)
+        for v in variants:
+            index, found = searched[v.by_cosine]
+            yield v._scores(test, index, *found[len(v.bank_)], maps)
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PatchCoreGraph:
         """See ``adbench.methods.method.Exports``."""

@@ -95,11 +95,11 @@ class SPADE:
             AdbenchError: Features come from another source, lack vectors or are not finite, or
                 ``kappa`` is larger than the gallery.
         """
-        return self.score_all(test, [self])[0]
+        return next(self.score_all(test, [self]))
 
     def score_all(
         self, test: Features, variants: Sequence[Self], maps: bool = True
-    ) -> list[Scores]:
+    ) -> Iterator[Scores]:
         """The scores of copies of this fitted method that differ in score settings.
 
         The gallery of the 5 nearest images begins the gallery of the 50 nearest. So one search
@@ -115,16 +115,16 @@ class SPADE:
             require_finite(vectors, "test vectors")
             k = max(v.k for v in variants)
             nearest, squared = nearest_images(vectors, self.images, k)  # (n, K) both
-            images = [v._mean(squared[:, : v.k]) for v in variants]  # (n,)
-            if not maps:
-                return [Scores(scores.cpu(), None) for scores in images]
+            images = [v._mean(squared[:, : v.k]).cpu() for v in variants]  # (n,)
             # step 2: the nearest positions in the gallery of these images, level by level
-            compared = self._compare(test, nearest, variants)  # (n, h, w) per variant and level
-        with stage("map"):
-            merged = [
-                v._merge(levels, test.size) for v, levels in zip(variants, compared, strict=True)
-            ]
-        return [Scores(scores.cpu(), m) for scores, m in zip(images, merged, strict=True)]
+            compared = self._compare(test, nearest, variants) if maps else []
+        if not maps:
+            yield from (Scores(scores, None) for scores in images)
+            return
+        for v, scores, levels in zip(variants, images, compared, strict=True):
+            with stage("map"):
+                merged = v._merge(levels, test.size)
+            yield Scores(scores, merged)
 
     @cached_property
     def galleries(self) -> Galleries:

@@ -92,11 +92,11 @@ class SubspaceAD:
 
     def score(self, test: Features) -> Scores:
         """Score each patch, and each image by its highest patches."""
-        return self.score_all(test, [self])[0]
+        return next(self.score_all(test, [self]))
 
     def score_all(
         self, test: Features, variants: Sequence[Self], maps: bool = True
-    ) -> list[Scores]:
+    ) -> Iterator[Scores]:
         """``score`` of copies with other score settings, from one pass over the images.
 
         Raises:
@@ -106,7 +106,8 @@ class SubspaceAD:
         settle(self, test, "projector")
         weights, ranks = [v._weights() for v in variants], [v._plan()[0] for v in variants]
         scores = spectrum.weighted_squares(test, self._layers, self.projector, weights, ranks)
-        return [v._scores(s, test.size, maps) for v, s in zip(variants, scores, strict=True)]
+        for v, own in zip(variants, scores, strict=True):
+            yield v._scores(own, test.size, maps)
 
     @cached_property
     def projector(self) -> Axes:

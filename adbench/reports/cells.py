@@ -202,14 +202,14 @@ class _Judge:
             for category in cell.members:
                 if why := lacking(self.own.found[category]):
                     return "incomplete", why
-        if cell.category == MEAN and len(cell.members) < self.total and not self._each(cell.metric):
+        if cell.category == MEAN and len(cell.members) < self.total and not self._each(cell):
             return "not comparable", f"only the mean over {self.total} categories is printed"
         kind = judged(cell.measured.mean, cell.published, cell.interval, cell.members)
         return kind, ""
 
-    def _each(self, metric: str) -> bool:
-        """Whether a number is printed for each category and not for their mean alone."""
-        return any(m == metric and category != AVERAGE for m, category in self.numbers)
+    def _each(self, cell: Cell) -> bool:
+        """Whether a number is printed for each category that a mean is over."""
+        return all((cell.metric, category) in self.numbers for category in cell.members)
 
 
 def _all(found: dict[str, list[Record]]) -> list[Record]:

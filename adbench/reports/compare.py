@@ -16,10 +16,18 @@ from adbench.evaluation.multiple import holm
 from adbench.reports.completeness import lacking
 from adbench.reports.given import names_tool, of_words, setting_words, tools_of
 from adbench.reports.matching import Matching
-from adbench.reports.needed import Stored, needed, of_the_setting_of
+from adbench.reports.needed import Stored, needed, of_the_setting_of, one_of_each
 from adbench.reports.pairing import Line, common, differences
-from adbench.reports.repeats import SEED, Found, by_category, draws, random_weights, seed
-from adbench.results.record import Record
+from adbench.reports.repeats import (
+    SEED,
+    Found,
+    by_category,
+    draws,
+    random_weights,
+    seed,
+    setting_key,
+)
+from adbench.results.record import GIVEN, Record
 from adbench.system.settings import digest
 
 SIGNIFICANT = 0.05
@@ -92,9 +100,13 @@ def select(text: str, records: Stored, configs: Configs) -> Found:
     """The records that a side of the comparison names.
 
     Raises:
-        AdbenchError: No such record, a wrong override, or two records for one category and seed.
+        AdbenchError: No such record, a wrong override, two records for one category and seed, or a
+            quote that is not closed.
     """
-    words = tuple(shlex.split(text))
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:  # such as a quote that is not closed
+        raise AdbenchError(f"{text!r}: {error}; write key=value words, as in a shell") from None
     given = {word.partition("=")[0] for word in words}
     if len(words) == 1 and "=" not in text:
         chosen = of_the_setting_of(text, records)
@@ -109,7 +121,7 @@ def select(text: str, records: Stored, configs: Configs) -> Found:
         matching = Matching((), configs)
         wanted = matching.setting(words)
         matching = matching.on(needed(records, [wanted]))
-        chosen = [r for r in matching.records if matching.measured(wanted, r)]
+        chosen = measured = [r for r in matching.records if matching.measured(wanted, r)]
         if "dataset" in given:
             chosen = wanted.of_dataset(chosen)
         if SEED in given:
@@ -122,18 +134,35 @@ def select(text: str, records: Stored, configs: Configs) -> Found:
     if not chosen:
         tool = names_tool(shlex.split(text))
         how = "score FOLDER name=TOOL" if tool else f"run {text}"
-        near = "" if tool else _nearest(wanted.labels, matching.records)
+        near = "" if tool else _nearest(wanted.labels, measured, records)
         raise AdbenchError(f"no record of {text!r}; `adbench {how}` measures it{near}")
     return by_category(chosen)
 
 
-def _nearest(labels: Mapping[str, str], records: Sequence[Record]) -> str:
-    """Which records have most presets of a setting, each setting once."""
+def _nearest(labels: Mapping[str, str], measured: Sequence[Record], stored: Stored) -> str:
+    """Which records have most presets of a setting, each combination of presets once.
+
+    Args:
+        labels: The presets of the setting.
+        measured: The records of this very setting, which other words left out; they come first.
+        stored: All records.
+    """
+    keys = {setting_key(record) for record in measured}
+
+    def rank(record: Record) -> tuple[bool, int, str]:
+        same = sum(record.labels.get(part) == labels.get(part) for part in _PARTS)
+        return setting_key(record) not in keys, -same, record.name
+
     there: dict[str, str] = {}
-    for record in sorted(records, key=lambda r: (-len(labels.items() & r.labels.items()), r.name)):
+    for record in sorted(one_of_each(stored), key=rank):
         presets = [f"{part}={record.labels[part]}" for part in _PARTS if part in record.labels]
-        if presets:
-            there.setdefault(" ".join(presets), record.id)
+        if not presets or GIVEN in record.identity:  # words of a run name no tool
+            continue
+        if setting_key(record) in keys:
+            presets.append("with another dataset, category or seed")
+        elif all(record.labels.get(part) == labels.get(part) for part in _PARTS):
+            presets.append("with other settings")
+        there.setdefault(" ".join(presets), record.id)
     some = [f"{presets} (id {id_})" for presets, id_ in list(there.items())[:_NAMED]]
     return f"; the nearest records are of {', '.join(some)}" if some else ""
 
@@ -145,19 +174,24 @@ def letter(place: int) -> str:
 
 def _corrected(each: dict[int, list[Line]]) -> dict[int, list[Compared]]:
     """The lines with their verdicts; a family of tests is one category against all other sides."""
-    families: dict[str, dict[int, float]] = {}
+    families: dict[str | None, dict[int, float]] = {}
     for place, lines in each.items():
-        for i, line in enumerate(lines):
-            name = "mean" if i and i == len(lines) - 1 else line.category
+        for name, line in _named(lines):
             families.setdefault(name, {})[place] = line.difference.p
     ps = {name: dict(zip(f, holm(list(f.values())), strict=True)) for name, f in families.items()}
     found: dict[int, list[Compared]] = {}
     for place, lines in each.items():
-        for i, line in enumerate(lines):
-            name = "mean" if i and i == len(lines) - 1 else line.category
+        for name, line in _named(lines):
             p = ps[name][place]
             found.setdefault(place, []).append(Compared(line, p, _verdict(line, p, letter(place))))
     return found
+
+
+def _named(lines: Sequence[Line]) -> list[tuple[str | None, Line]]:
+    """The lines with their categories; with None for the mean, as no category is called."""
+    return [
+        (None if i and i == len(lines) - 1 else line.category, line) for i, line in enumerate(lines)
+    ]
 
 
 def _verdict(line: Line, p: float, other: str) -> str:

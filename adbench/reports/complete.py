@@ -40,7 +40,7 @@ def complete(jobs: Sequence[Sequence[str]], configs: Configs) -> bool:
         return False
     settings = [Setting.of(config) for config in composed]
     try:
-        matching = Matching(needed(records_of(folder, configs), settings), configs)
+        matching = Matching(needed(records_of(folder, configs, jobs[0]), settings), configs)
     except RecordError:  # the thorough look names it where it matters
         return False
     names: dict[str, dict[str, str]] = {}

@@ -13,6 +13,8 @@ from adbench.results.records import Record
 GEOMETRY = "geometry"
 _KEYS = {GIVEN: "name", f"{GIVEN}.version": "version", f"{GIVEN}.note": "note"}
 """Words of a side -> what they must equal in the identity."""
+_VALUES = {GIVEN: "TOOL", f"{GIVEN}.version": "V", f"{GIVEN}.note": "TEXT"}
+"""Words of a side -> what stands for their value in messages."""
 
 
 def names_tool(words: Sequence[str]) -> bool:
@@ -41,9 +43,12 @@ def of_words(words: Sequence[str], records: Sequence[Record], configs: Configs) 
         configs: Where presets are found.
 
     Raises:
-        AdbenchError: Another word.
+        AdbenchError: Another word, or one without a value.
     """
     rest = setting_words(words)
+    for word in words:
+        if word in _KEYS:
+            raise AdbenchError(f"{word}: has no value; write {word}={_VALUES[word]}")
     for word in rest:
         if word.partition("=")[0].partition(".")[0] not in (GEOMETRY, "dataset"):
             raise AdbenchError(

@@ -105,7 +105,7 @@ def _line_per_setting(
     spec, lines = built.spec, []
     for row in spec.rows:
         means = [built.cells.get((row.label, metric, MEAN)) for metric in metrics]
-        count = max(c.categories for c in means if c)
+        count = max((c.categories for c in means if c), default=0)  # a row may have no cell
         shown = [text for cell in means for text in texts(cell)]
         lines.append([starred(built, row.label), *shown, f"{count} of {built.total}"])
     titles = [head for metric in metrics for head in heads(MEASURES[metric].title)]

@@ -113,7 +113,10 @@ def _layout(built: Table, metrics: Sequence[str]) -> tuple[str, list[str], list[
 
 
 def _best(built: Table, columns: list[_Column]) -> set[tuple[str, str, str]]:
-    """Row, metric and category of the best numbers among those that stand to be compared."""
+    """Row, metric and category of the best numbers among those that stand to be compared.
+
+    Means over different categories do not: an easy category that a row lacks would decide.
+    """
     rivals: dict[tuple[str, str], list[Cell]] = {}
     for column in columns:
         for cell in column.cells:
@@ -121,6 +124,8 @@ def _best(built: Table, columns: list[_Column]) -> set[tuple[str, str, str]]:
                 rivals.setdefault((cell.metric, cell.category), []).append(cell)
     best = set()
     for (metric, _), cells in rivals.items():
+        if len({frozenset(c.members) for c in cells}) > 1:
+            continue
         shown = {c: round(c.measured.mean, MEASURES[metric].digits) for c in cells if c.measured}
         top = (max if MEASURES[metric].higher else min)(shown.values())
         winners = [c for c, value in shown.items() if value == top]

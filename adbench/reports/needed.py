@@ -84,6 +84,14 @@ def of_the_setting_of(id_: str, stored: Stored) -> list[Record]:
     return [r for r in stored if setting_key(r) == key and r.identity["dataset"]["name"] == dataset]
 
 
+def one_of_each(stored: Stored) -> Sequence[Record]:
+    """A record of each setting, whatever the category, but for those that cannot be trusted.
+
+    Records that are not in a folder are all given back.
+    """
+    return stored.one_of_each() if isinstance(stored, Records) else stored
+
+
 def _without_their_backbone(settings: Iterable[Setting]) -> list[Setting]:
     """One of those settings that differ in their backbone alone."""
     found: dict[str, Setting] = {}

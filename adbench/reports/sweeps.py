@@ -78,13 +78,16 @@ def sweep_figure(
 
 
 def _curves(points: Sequence[Point], x: str, per: str | None) -> Curves:
+    # One order for all points, since records may hold the same settings in another one.
+    order = list(dict.fromkeys(name for point in points for name in point.settings))
     grouped: dict[str, dict[Line, dict[str, list[Any]]]] = {}
     for point in points:
         settings = dict(point.settings)
         value = settings.pop(x)
         panel = point.record.category if per == CATEGORY else settings.pop(per, "") if per else ""
         lines = grouped.setdefault(panel, {})
-        lines.setdefault(tuple(settings.items()), {}).setdefault(value, []).append(point.record)
+        own = tuple((name, settings[name]) for name in order if name in settings)
+        lines.setdefault(own, {}).setdefault(value, []).append(point.record)
     if per and set(grouped) == {""}:
         raise AdbenchError(f"--per {per}: it does not vary among these records")
     return {

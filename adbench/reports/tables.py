@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adbench.config.compose import Configs
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.reports.cells import Cell, filled
 from adbench.reports.completeness import lacking
 from adbench.reports.given import of_tools, source_of
@@ -217,7 +217,7 @@ def _chosen(spec: Spec, name: str, overrides: Sequence[str], matching: Matching)
         return spec.categories
     named = [chosen] if isinstance(chosen, str) else list(chosen)
     if unknown := [str(c) for c in named if c not in spec.categories]:
-        raise AdbenchError(
+        raise ImpossibleError(
             f"dataset.categories: table {name} has no {', '.join(unknown)}; it has "
             f"{', '.join(spec.categories)}"
         )

@@ -18,6 +18,9 @@ BARRED = tuple(
 HIGHER = frozenset((*NAMES, "threshold_tpr"))
 """Those that must reach their bar; the others, such as seconds and bytes, must not exceed it."""
 
+FRACTIONS = frozenset((*NAMES, "threshold_promised", "threshold_fpr", "threshold_tpr"))
+"""Those that are at least 0 and at most 1. The others are at least 0."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -52,7 +55,8 @@ def parse(words: Sequence[str]) -> list[Bar]:
     """The bars that words such as ``bars.image_auroc=0.95`` set.
 
     Raises:
-        AdbenchError: There is no such column, or no finite number, or a metric in percent.
+        AdbenchError: There is no such column, no finite number, or one that the column cannot have,
+            such as a metric in percent.
     """
     return [_bar(word) for word in words]
 
@@ -71,6 +75,9 @@ def _bar(word: str) -> Bar:
         limit = math.nan
     if not math.isfinite(limit):
         raise AdbenchError(f"{word}: a bar is one number, got {text!r}")
-    if column in NAMES and not 0 <= limit <= 1:
-        raise AdbenchError(f"{word}: {column} is a fraction between 0 and 1, such as 0.95")
+    if column in FRACTIONS and not 0 <= limit <= 1:
+        such = "0.95" if column in HIGHER else "0.05"
+        raise AdbenchError(f"{word}: {column} is a fraction between 0 and 1, such as {such}")
+    if limit < 0:
+        raise AdbenchError(f"{word}: {column} is never below 0, so that nothing could pass")
     return Bar(column, limit)

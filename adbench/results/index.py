@@ -125,6 +125,16 @@ class Records:
         )
         return self._records(sorted([*chosen, *filter(None, others)]))
 
+    def one_of_each(self) -> list[Record]:
+        """The first sound record of each setting and seed, ordered by file name.
+
+        There are none where a file was changed or removed since the folder was read.
+        """
+        sound = ([row for row in rows if not row.problem] for rows in self._of_parts.values())
+        with suppress(RecordError):
+            return self._records(sorted(rows[0] for rows in sound if rows))
+        return []
+
     def _of(self, key: str) -> Parts:
         """The parts with a key."""
         if key not in self._fields:

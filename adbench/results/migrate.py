@@ -14,8 +14,9 @@ from adbench.results import raw
 from adbench.results.names import Names, is_old
 from adbench.results.old_settings import present_settings
 from adbench.results.raw import RecordError
-from adbench.results.record import Record
+from adbench.results.record import Record, to_json
 from adbench.results.records import load, save_contents
+from adbench.results.shape import misshapen
 from adbench.system.settings import digest
 
 DISTORTED = "measured beside other settings in one process by an earlier version; run it alone"
@@ -39,6 +40,9 @@ CHANNELS = {
     "wide_resnet50_2.racm_in1k": {"1": 256, "2": 512, "3": 1024, "4": 2048},
 }
 """Channels of the pyramid levels of the networks that schema 1 had presets of."""
+
+_AROUND = ("schema", "id", "checksum")
+"""What stands in the file of a record beside its fields."""
 
 
 def migrate(folder: Path, say: Callable[[str], None]) -> int:
@@ -80,7 +84,7 @@ def migrate(folder: Path, say: Callable[[str], None]) -> int:
 
 def _carry_over(path: Path, names: Names) -> str:
     """Carry over one old record, whose own files are gone afterwards; tells where it is now."""
-    record, contents = _present(_read(path)), _raw_files(path)
+    record, contents = _known(path), _raw_files(path)
     files = [path.with_name(path.stem + suffix) for suffix in (".json", *contents)]
     if same := names.paths(record.id):
         load(same[0])
@@ -93,6 +97,20 @@ def _carry_over(path: Path, names: Names) -> str:
     for file in files:
         file.unlink()
     return new.name
+
+
+def _known(path: Path) -> Record:
+    """An old record in the present form. Raises RecordError where it has not that of its schema."""
+    content = _read(path)
+    try:
+        record = _present(content)
+        new = json.loads(to_json(record))
+        why = misshapen({name: new[name] for name in new if name not in _AROUND})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+    if why:
+        raise RecordError(f"{path}: not a record of schema 1 ({why}); it stays as it is")
+    return record
 
 
 def _read(path: Path) -> dict[str, Any]:

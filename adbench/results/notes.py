@@ -28,6 +28,8 @@ def reason_of(record: Record, column: str) -> str:
     name, _, kind = column.rpartition("_")
     places = {"p50": "time", "p95": "time", "seconds": f"seconds.{name}", "bytes": f"memory.{name}"}
     place = "threshold" if column.startswith("threshold") else places.get(kind, column)
+    if column == "folds_seconds":  # a record has them with its folds
+        place = "folds.seconds"
     return record.reasons.get(place, "the record does not hold it")
 
 

@@ -20,7 +20,7 @@ from adbench.results.overlay import Scale, View, placed
 from adbench.results.overlay_sheet import Judgement, overlay_sheet
 from adbench.results.panels import drawn
 from adbench.results.style import LIGHT, drawn_in
-from adbench.results.submission import submission_files
+from adbench.results.submission import place_of, submission_files
 from adbench.system.files import try_folder, whole_file
 
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -66,6 +66,9 @@ class Writer:
     scale: Scale | None
     """Of overlays and masks; it begins at the threshold of pixels."""
     _named: dict[Path, Path] = field(default_factory=dict)
+    """Images by the names of their pictures."""
+    _placed: dict[Path, Path] = field(default_factory=dict)
+    """Images by their places in the submission, which has no folders above their category."""
 
     def write(self, path: Path, heat: np.ndarray | None, judgement: Judgement | None) -> None:
         """Write what is wanted of an image.
@@ -77,7 +80,7 @@ class Writer:
 
         Raises:
             AdbenchError: There is no map, the image lies in one of the folders or can no longer be
-                read, or another image had the same name.
+                read, or another image had the same name; then nothing of this one is written.
         """
         if not self.folders.all():
             return
@@ -89,6 +92,8 @@ class Writer:
                 "overwritten; name another folder"
             )
         name = self._name(path)
+        if self.folders.submission is not None:
+            self._refuse_second(path)
         if self.folders.maps is not None:
             with _file(self.folders.maps, name.with_name(f"{path.name}.npy")) as file:
                 np.save(file, heat, allow_pickle=False)
@@ -123,6 +128,16 @@ class Writer:
         if other != path:
             raise AdbenchError(f"{shown(path)}: its picture has the name of that of {shown(other)}")
         return name
+
+    def _refuse_second(self, path: Path) -> None:
+        """Refuse an image whose map would overwrite that of another one."""
+        place = place_of(path)
+        other = self._placed.setdefault(place, path)
+        if other != path:
+            raise AdbenchError(
+                f"{shown(path)}: its map has the place of that of {shown(other)} in a submission, "
+                f"{place.as_posix()}.tiff; leave one of them out"
+            )
 
 
 def _save(image: Image.Image, folder: Path, name: Path) -> None:

@@ -21,11 +21,29 @@ _SMALLEST = float(np.finfo(np.float16).smallest_normal)
 """Below it, 16-bit floats lose digits."""
 
 
+def place_of(path: Path) -> Path:
+    """Where the files of an image lie below the folder of their kind, without the suffix.
+
+    Args:
+        path: Of the image, which lies in ``CATEGORY/test_private`` or ``.../test_private_mixed``.
+
+    Raises:
+        AdbenchError: The image lies elsewhere.
+    """
+    *_, category, part, _ = (path.anchor, *Path(path.absolute()).parts)
+    if part not in PARTS:
+        raise AdbenchError(
+            f"{shown(path)}: a submission takes images of CATEGORY/{' and CATEGORY/'.join(PARTS)} "
+            f"of MVTec AD 2, and this one lies in {shown(part)}"
+        )
+    return Path(category, part, path.stem)
+
+
 def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[Path, bytes]:
     """The files of one image, by their paths below the folder.
 
     Args:
-        path: Of the image, which lies in ``CATEGORY/test_private`` or ``.../test_private_mixed``.
+        path: Of the image, as for ``place_of``.
         heat: (h, w) float32, its anomaly map in its own pixels; NaN where the detector did not
             look, which becomes the lowest value of the map.
         level: The threshold of pixels; None where there is none, and then there is no decision.
@@ -35,12 +53,7 @@ def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[
     Raises:
         AdbenchError: The image lies elsewhere, or 16-bit floats do not hold the map.
     """
-    *_, category, part, _ = (path.anchor, *Path(path.absolute()).parts)
-    if part not in PARTS:
-        raise AdbenchError(
-            f"{shown(path)}: a submission takes images of CATEGORY/{' and CATEGORY/'.join(PARTS)} "
-            f"of MVTec AD 2, and this one lies in {shown(part)}"
-        )
+    place = place_of(path)
     scale = 2.0 ** -math.frexp(level)[1] if level else 1.0
     filled = scale * np.where(np.isnan(heat), np.nanmin(heat), heat).astype(np.float64)
     largest = float(np.abs(filled).max())
@@ -50,7 +63,6 @@ def submission_files(path: Path, heat: np.ndarray, level: float | None) -> dict[
             f"server's 16-bit floats hold {_SMALLEST:.2g} to {_LARGEST:.0f}; fit the detector with "
             "a threshold, by which maps are scaled, or use another method"
         )
-    place = Path(category, part, path.stem)
     found = {Path("anomaly_images") / place.with_name(f"{path.stem}.tiff"): _tiff(filled)}
     if level is not None:
         name = Path("anomaly_images_thresholded") / place.with_name(f"{path.stem}.png")

@@ -74,6 +74,8 @@ COUNTS = (
     *("peak_bytes", "state_bytes"),
 )
 """The columns that hold whole numbers."""
+EXACT = ("threshold", "threshold_pixel")
+"""The columns in the units of a method's scores, which may be of any size."""
 
 
 def row(record: Record) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def lines(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def to_csv(records: Sequence[Record]) -> str:
-    """Plain numbers to 6 places; an empty cell where there is none.
+    """Plain numbers to 6 places, and scores with every digit; an empty cell where there is none.
 
     Texts that a spreadsheet would take for formulas have an apostrophe before them.
     """
@@ -167,9 +169,14 @@ def shown(name: str, value: float | None) -> str:
     return f"{value:.2f}"
 
 
+def exact(score: float) -> str:
+    """A score as text, every digit kept."""
+    return repr(float(score))
+
+
 def has_mean(name: str) -> bool:
     """Whether a column holds numbers whose mean over categories means something."""
-    single = (*TEXTS, "threshold", "threshold_pixel", "threshold_alpha")
+    single = (*TEXTS, *EXACT, "threshold_alpha")
     return name not in single and not name.endswith(("_low", "_high"))
 
 
@@ -181,4 +188,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _plain(name: str, value: Any) -> str:
     if value is None or name in TEXTS:
         return safe(value or "")
+    if name in EXACT:
+        return exact(value)
     return f"{value:.15g}" if name in COUNTS else f"{value:.6f}"

@@ -8,7 +8,7 @@ from adbench.results import thresholds
 from adbench.results.notes import below
 from adbench.results.record import Record
 from adbench.results.spreadsheet import safe
-from adbench.results.summary import COLUMNS, NAMES, SCREEN, row, shown
+from adbench.results.summary import COLUMNS, EXACT, NAMES, SCREEN, exact, row, shown
 from adbench.results.tabulated import screen_table
 
 Jobs = Sequence[tuple[dict[str, str], Sequence[Record]]]
@@ -25,6 +25,9 @@ def sweep_frame(jobs: Jobs) -> pd.DataFrame:
 def sweep_csv(jobs: Jobs) -> str:
     """``sweep_frame`` as CSV; texts that a spreadsheet would take for formulas are escaped."""
     frame = sweep_frame(jobs).rename(columns=safe)
+    for name in EXACT:
+        if name in frame:
+            frame[name] = [None if pd.isna(value) else exact(value) for value in frame[name]]
     escaped = frame.map(lambda value: safe(value) if isinstance(value, str) else value)
     return str(escaped.to_csv(index=False, float_format="%.6f"))
 
@@ -32,9 +35,10 @@ def sweep_csv(jobs: Jobs) -> str:
 def sweep_to_screen(jobs: Jobs) -> str:
     """One row per setting: means over its categories.
 
-    Where a setting ran with several seeds, mean ± standard deviation over them. Where there are
-    thresholds, the rates that they give on the test images. Below the table
-    stands why numbers are missing, and which accuracies are of random weights.
+    Where a setting ran with several seeds, the mean of a category is over its seeds first, and the
+    standard deviation over seeds stands beside the mean where every category has every seed. Where
+    there are thresholds, the rates that they give on the test images. Below the table stands why
+    numbers are missing, and which accuracies are of random weights.
     """
     long = sweep_frame(jobs)
     swept = dict.fromkeys(name for overrides, _ in jobs for name in _named(overrides))
@@ -47,16 +51,11 @@ def sweep_to_screen(jobs: Jobs) -> str:
     rows = []
     for setting, group in long.groupby(varied, sort=False):
         seeds = group["seed"] if "seed" in group else pd.Series(0, index=group.index)
-        per_seed = group[list(screen)].apply(pd.to_numeric).groupby(seeds).mean()
+        numbers = group[list(screen)].apply(pd.to_numeric)
+        each = numbers.groupby([seeds, group["category"]]).mean()
         # A method that draws nothing has one record whatever the seed: one measurement.
-        n = min(len(per_seed), group.groupby("category")["record"].nunique().max())
-        cells = [shown(c, per_seed[c].mean()) for c in screen]
-        if n > 1:
-            deviations = [shown(c, per_seed[c].std()) for c in screen]
-            cells = [
-                f"{m} ± {s}" if c in NAMES else m
-                for c, m, s in zip(screen, cells, deviations, strict=True)
-            ]
+        n = min(seeds.nunique(), group.groupby("category")["record"].nunique().max())
+        cells = [_mean(c, each[c].unstack(), spread=n > 1 and c in NAMES) for c in screen]
         if (group["weights"] == "random").any():
             cells = [
                 f"{t}*" if c in NAMES and t != "-" else t
@@ -66,6 +65,24 @@ def sweep_to_screen(jobs: Jobs) -> str:
     headers = [*varied, "categories", "seeds", *screen.values()]
     table = screen_table(rows, headers)
     return "\n".join([table, *below(every, [row(record) for record in every], screen)])
+
+
+def _mean(column: str, values: pd.DataFrame, spread: bool) -> str:
+    """The mean over categories, with its deviation over seeds where it is wanted and there is one.
+
+    The mean of one seed that lacks a category is of other images than that of the next seed, so
+    that their deviation would say nothing of the seeds.
+
+    Args:
+        column: Of a run's CSV.
+        values: A row per seed and a column per category; NaN where there is no number.
+        spread: Whether the deviation is wanted.
+    """
+    measured = values.dropna(axis="columns", how="all")
+    text = shown(column, measured.mean().mean())
+    if not spread or measured.empty or measured.isna().any(axis=None):
+        return text
+    return f"{text} ± {shown(column, measured.mean(axis='columns').std())}"
 
 
 def _named(overrides: dict[str, str]) -> dict[str, str]:

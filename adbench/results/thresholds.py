@@ -11,9 +11,9 @@ COLUMNS = {
     "threshold_kind": "`folds`; `file`: that of a saved detector; or `train`: the largest training "
     "score, which promises nothing for methods that keep or have seen the training patches",
     "threshold": "an image is called anomalous where its score exceeds it",
-    "threshold_pixel": "from folds: as seldom does any pixel of a normal image exceed it",
-    "threshold_alpha": "from folds: the false alarm rate that was chosen",
-    "threshold_promised": "from folds: the false alarm rate on new normal images",
+    "threshold_pixel": "from folds or a file: as seldom does any pixel of a normal image exceed it",
+    "threshold_alpha": "from folds or a file: the false alarm rate that was chosen",
+    "threshold_promised": "from folds or a file: the false alarm rate on new normal images",
     "threshold_promised_low": "lower end of its 95% interval",
     "threshold_promised_high": "upper end",
     "threshold_fpr": "false positive rate of the threshold on the test images",

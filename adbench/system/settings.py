@@ -63,7 +63,7 @@ def target_name(target: str) -> str:
 def unread(part: Any, path: list[str]) -> str | None:
     """Why the setting at ``path`` of a built object is not read; None where it is."""
     name, *rest = path
-    condition = _conditions(type(part)).get(name)
+    condition = _conditions(part.__class__).get(name)
     if condition is not None and not _holds(part, condition):
         words = (getattr(type(part), condition).__doc__ or condition).splitlines()[0].rstrip(".")
         return f"{name} is read only where {words[0].lower()}{words[1:]}"

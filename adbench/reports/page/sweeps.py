@@ -70,15 +70,19 @@ def _axes(told: Sequence[dict[str, str]]) -> list[str]:
 
 def _lines(axis: str, settings: Sequence[Subject], told: dict[str, dict[str, str]]) -> Lines:
     """The settings that differ in the axis alone, in lines of ``FEWEST`` values and more."""
+    # One order for all of them, since records may hold the same settings in another one.
+    every = dict.fromkeys(name for own in told.values() for name in own)
+    order = [name for name in every if name != axis]
     grouped: dict[tuple[tuple[str, str], ...], list[_Point]] = {}
     for subject in settings:
-        own = dict(told[subject.key])
-        x = as_numbers([own.pop(axis, "none")])
+        own = told[subject.key]
+        x = as_numbers([own.get(axis, "none")])
         if x is not None:
-            grouped.setdefault(tuple(own.items()), []).append(_Point(x[0], subject))
+            rest = tuple((name, own[name]) for name in order if name in own)
+            grouped.setdefault(rest, []).append(_Point(x[0], subject))
     long = {rest: points for rest, points in grouped.items() if _values(points) >= FEWEST}
-    every = [dict(rest) for rest in long]
-    names = [_name(own, every) for own in every]
+    lines = [dict(rest) for rest in long]
+    names = [_name(own, lines) for own in lines]
     return {
         name: sorted(points, key=lambda p: p.x)
         for name, points in zip(names, long.values(), strict=True)
