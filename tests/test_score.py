@@ -337,6 +337,19 @@ def test_other_content_of_the_same_tool_replaces_a_record_only_when_told(
     assert len(records.load_all(tmp_path / "runs" / "records")) == 2
 
 
+@pytest.mark.fault("record", shows="kept")
+def test_measuring_again_replaces_a_damaged_record(tmp_path, score, only_record):
+    write(tmp_path / "maps" / "bottle", anomaly_maps())
+    score(tmp_path / "maps")
+    first = only_record()
+    (path,) = (tmp_path / "runs" / "records").glob("*.json")
+    path.write_text(path.read_text()[:100])
+    code, told = score(tmp_path / "maps")
+    assert (code, "not a whole record" in told) == (1, True)
+    assert score(tmp_path / "maps", "existing=redo")[0] == 0
+    assert only_record().metrics == first.metrics
+
+
 def test_what_was_there_already_is_not_told_as_measured(tmp_path, score):
     write(tmp_path / "maps" / "bottle", anomaly_maps())
     for measured in (True, False):

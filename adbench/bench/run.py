@@ -10,20 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from adbench.bench.category import Category
 from adbench.bench.evaluate import evaluate
-from adbench.bench.plan import Plan
 from adbench.bench.session import Session
 from adbench.bench.work import Work
 from adbench.detectors.family import families
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.results import records
 from adbench.results.disturbed import disturbed
-from adbench.results.names import Names
-from adbench.results.reading import NewerError
-from adbench.results.records import Record, RecordError
+from adbench.results.records import Record
 from adbench.system.parallel import libraries_known
 from adbench.system.printable import in_line
 from adbench.system.progress import aside, at, doing, finished, happened, progress
@@ -143,8 +139,9 @@ def _run_category(
         plan = session.plans[place]
         try:
             identity = plan.identity(name, category.fingerprint)
-            known = _known(plan, identity, session.names(plan.records))
-            work = Work(place, plan, identity, known)
+            names, redo = session.names(plan.records), plan.options.existing == "redo"
+            known = records.find(plan.records, identity, names, plan.labels, replacing=redo)
+            work = Work(place, plan, identity, None if redo else known)
         except Exception as error:
             fail(place, error)
             continue
@@ -162,24 +159,6 @@ def _run_category(
     for family in families([work.plan.detector for work in works]):
         at(name, [number for i in family for number in jobs[works[i].place]])
         evaluate([works[i] for i in family], category, session, done, fail)
-
-
-def _known(plan: Plan, identity: dict[str, Any], names: Names) -> Record | None:
-    """The record that is completed or skipped; None where there is none or it is replaced.
-
-    Raises:
-        RecordError: It cannot be trusted and is not to be replaced, a newer adbench wrote it, or
-            the folder holds records of schema 1.
-    """
-    redo = plan.options.existing == "redo"
-    try:
-        known = records.find(plan.records, identity, names, plan.labels)
-    except RecordError as error:
-        # A newer record may be sound, and those of schema 1 are to be carried over.
-        if not redo or isinstance(error, NewerError) or names.old is not None:
-            raise
-        return None
-    return None if redo else known
 
 
 def _in_words(record: Record) -> str:

@@ -181,7 +181,7 @@ def _one(job: _Job, name: str) -> "tuple[Record, bool, list[str]]":
     fixed = geometry if geometry.evaluate_at == "input" else None
     category = Category.read(job.dataset, name, fixed)
     given = read(tool, job.files[name], category, geometry, job.dataset, job.labels)
-    known = records.find(job.records, given.record.identity)
+    known = records.find(job.records, given.record.identity, replacing=job.redo)
     if known is not None and not job.redo:
         return known, False, ["has a record, skipped (existing=redo measures it again)"]
     namesakes = records.namesakes(job.records, given.record)

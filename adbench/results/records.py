@@ -172,6 +172,7 @@ def find(
     identity: dict[str, Any],
     names: Names | None = None,
     labels: dict[str, str] | None = None,
+    replacing: bool = False,
 ) -> Record | None:
     """The record of this experiment, or None.
 
@@ -180,6 +181,7 @@ def find(
         identity: What was measured.
         names: Those of the folder, for who looks often; None: they are read.
         labels: The presets of who asks, see ``Names.path``.
+        replacing: Whether a new record is to take its place, for which a damaged one is as none.
 
     Raises:
         RecordError: There is one that cannot be trusted, or the folder holds records of schema 1.
@@ -188,7 +190,12 @@ def find(
     if names.old is not None:
         raise old_error(folder / names.old)
     path = names.path(identity, labels)
-    return load(path) if path else None
+    try:
+        return load(path) if path else None
+    except RecordError as error:
+        if not replacing or isinstance(error, NewerError):  # a newer record may be sound
+            raise
+        return None
 
 
 def present(folder: Path) -> bool:
@@ -201,7 +208,7 @@ def namesakes(folder: Path, record: Record) -> list[Record]:
     stem = record.name.removesuffix(record.id)
     paths = sorted(folder.glob(f"{glob.escape(stem)}*.json"))
     same = [path for path in paths if path.name == f"{stem}{id_of(path.name)}.json"]
-    return [other for other in map(load, same) if other.id != record.id]
+    return [load(path) for path in same if id_of(path.name) != record.id]
 
 
 def remove(folder: Path, record: Record) -> None:
