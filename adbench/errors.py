@@ -9,6 +9,10 @@ class DataError(AdbenchError):
     """An image, a mask or a folder that cannot be used; it ends its category, not the run."""
 
 
+class MemoryShortError(AdbenchError):
+    """What a computation needs is more than the memory, or that of the device, has free."""
+
+
 class NotFittedError(AdbenchError):
     """``score`` was called before ``fit``."""
 

@@ -256,6 +256,14 @@ def test_a_damaged_file_of_folds_is_made_again(tmp_path, mvtec):
     assert path.read_text() == content
 
 
+def test_where_memory_is_short_more_images_are_not_advised(mvtec, monkeypatch):
+    monkeypatch.setattr("adbench.bench.folds.machine.free_memory", lambda: 1000)
+    (outcome,) = mvtec("threshold=folds existing=skip")
+    message = outcome.failures["bottle"]
+    assert "of memory" in message
+    assert "give more normal images" not in message
+
+
 def test_a_setting_that_fails_without_a_fold_keeps_its_metrics_and_fails_no_other(tmp_path, mvtec):
     """k is more than the smaller bank of a fold has, but not more than the whole bank."""
     size = int(9 * 8 * 8 * 0.1)

@@ -11,6 +11,7 @@ from made_runs import METHODS
 
 from adbench.config.build import build
 from adbench.config.compose import Configs
+from adbench.detectors.feature_detector import FeatureDetector
 from adbench.errors import AdbenchError, NotFittedError
 from adbench.features.features import Features
 from adbench.methods.method import (
@@ -193,6 +194,47 @@ def test_variants_scored_together_are_each_alone(method):
         assert_same(scores, variant.score(test))
         assert images.maps is None
         torch.testing.assert_close(images.images, scores.images, rtol=0, atol=0)
+
+
+def tensors_in(value):
+    """All tensors inside lists, tuples and mappings."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [tensor for inner in value for tensor in tensors_in(inner)]
+    return []
+
+
+def test_a_pass_keeps_no_more_of_its_settings_than_the_detector_says(method):
+    """What a suspended pass holds in its variables is what it keeps until its end."""
+    test = features(method, 3, 2)
+    fitted = method.fit(features(method, 12, 1))
+    if not isinstance(fitted, ScoresTogether):
+        pytest.skip("the method scores each setting by a pass of its own")
+    shapes = tuple(tuple(m.shape[1:]) for m in test.maps)
+    detector = FeatureDetector(None, None, fitted, shapes=shapes)
+    variants = variants_of(fitted)
+    made = fitted.score_all(test, variants)
+    next(made)
+    held = [t.untyped_storage() for v in made.gi_frame.f_locals.values() for t in tensors_in(v)]
+    kept = sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
+    most = detector.kept_bytes(3, [replace(detector, method=v) for v in variants])
+    little = 8 * (3 + sum(c for c, _, _ in shapes))  # such as a score for each image or channel
+    assert 0 < kept <= most + little * len(variants)
+
+
+def test_a_method_that_gives_too_few_scores_is_named(method, monkeypatch):
+    test = features(method, 3, 2)
+    fitted = method.fit(features(method, 12, 1))
+    if not isinstance(fitted, ScoresTogether):
+        pytest.skip("the method scores each setting by a pass of its own")
+    monkeypatch.setattr(type(fitted), "score_all", lambda *given: [])
+    monkeypatch.setattr(FeatureDetector, "_test_features", lambda self, images: test)
+    detector = FeatureDetector(None, None, fitted)
+    with pytest.raises(AdbenchError, match=r"score_all gave 0 scores for 2 settings"):
+        list(detector.score_all(None, [detector, detector], maps=True))
 
 
 def test_a_changed_score_setting_is_that_of_a_fit(method):

@@ -29,3 +29,14 @@ def test_the_record_of_a_run_holds_versions(tmp_path, make_category):
     (outcome,) = run_jobs(tmp_path / "runs", words)
     (record,) = outcome.records
     assert "torch" in record.environment["versions"]
+
+
+def test_taking_the_time_keeps_the_versions_of_packages(tmp_path, make_category, monkeypatch):
+    make_category(tmp_path / "images", "bottle")
+    monkeypatch.setattr("adbench.bench.recording.origins", lambda dataset, identity: {"own": "1.0"})
+    timed = "timing.enabled=true timing.repeats=2 timing.warmup=0"
+    words = f"dataset=mvtec dataset.root={tmp_path / 'images'} method=padim_full {timed}"
+    (outcome,) = run_jobs(tmp_path / "runs", words)
+    (record,) = outcome.records
+    assert record.time
+    assert record.environment["versions"]["own"] == "1.0"

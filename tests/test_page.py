@@ -341,6 +341,8 @@ def test_a_setting_that_was_swept_is_an_axis_with_a_line_for_each_other_setting(
     labels = dict(reversed(records[1].labels.items()))
     turned = [records[0], replace(records[1], labels=labels), *records[2:]]
     assert sweeps(subjects([*turned, made(CRD, "bottle")])) == [chart]
+    apart = [made(f"{CRD} method.lambda_={v}", c) for v, c in ((1, "bottle"), (2, "grid"))]
+    assert not sweeps(subjects([*apart, made(f"{CRD} method.lambda_=3", "bottle")]))
 
 
 def test_curves_draw_the_best_setting_of_each_method(tmp_path):
@@ -610,6 +612,9 @@ def test_the_command_of_a_record_repeats_its_setting(words):
     assert matching.measured(matching.setting(typed), record)
     assert "dataset.categories=[bottle]" in typed
     assert ("seed=3" in typed) == ("seed" in str(record.identity))
+    threshold = {"kind": "folds", "alpha": 0.05}
+    dealt = replace(record, threshold=threshold, folds={"wanted": 5, "seed": 3})
+    assert "seed=3" in shlex.split(Repeats(CONFIGS).command(dealt)[0])
 
 
 def test_a_tool_is_named_and_its_command_is_that_which_scores_it(tmp_path):

@@ -296,6 +296,9 @@ def test_what_exists_is_not_counted_again(tmp_path, rates):
     more = costs(tmp_path, found, job, f"{job} method.map_k=2", common=SMALL)["denim"]
     assert (more.settings, more.present, more.images, more.features) == (2, 1, 0, 0)
     assert "fit" not in more.stages
+    # A larger bank needs more picks than were kept.
+    larger = costs(tmp_path, found, f"{job} method.ratio=0.5", common=SMALL)["denim"]
+    assert "fit" in larger.stages
     # Other layers: those that are kept are not written again.
     layers = costs(tmp_path, found, f"{job} method.layers=[1,2]", common=SMALL)["denim"]
     assert layers.features == 11 * 4 * 24 * 56 * 56

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -320,18 +321,55 @@ def happened(monkeypatch):
     return found
 
 
+POSITIONS = 28 * 28 + 14 * 14
+"""Of the two layers of an image."""
+
+
 def test_a_map_is_made_when_it_is_about_to_be_measured(mvtec, happened):
     mvtec("method.k=1", "method.k=2", "method.k=3")
     assert happened == ["search", *3 * ["scores", "saved"]]
 
 
-def test_a_pass_serves_as_many_settings_as_its_scores_of_positions_may_take(
+def test_the_maps_of_a_setting_are_gone_when_the_next_ones_are_made(mvtec, monkeypatch):
+    from adbench.methods.patchcore import PatchCore
+
+    made, alive = [], []
+    scores = PatchCore._scores
+
+    def counted(*given):
+        alive.append(sum(maps() is not None for maps in made))
+        found = scores(*given)
+        made.append(weakref.ref(found.maps))
+        return found
+
+    monkeypatch.setattr(PatchCore, "_scores", counted)
+    mvtec("method.k=1", "method.k=2", "method.k=3")
+    assert alive == [0, 0, 0]
+
+
+def test_a_pass_serves_as_many_settings_as_what_it_keeps_of_them_may_take(
     mvtec, happened, monkeypatch
 ):
-    positions = 8 * 6 * (28 * 28 + 14 * 14)  # float64, of 6 test images and two layers
-    monkeypatch.setattr("adbench.bench.evaluate.TOGETHER", 2 * positions)
+    two = 2 * 12 * 2 * 6 * POSITIONS  # distances and rows of 2 neighbours, of 6 test images
+    monkeypatch.setattr("adbench.bench.passes.TOGETHER", two)
     mvtec("method.k=1", "method.k=2", "method.k=3")
     assert happened == ["search", *2 * ["scores", "saved"], "search", "scores", "saved"]
+
+
+def test_passes_over_training_images_keep_no_more(mvtec, monkeypatch):
+    from adbench.methods.patchcore import PatchCore
+
+    passes, score_all = [], PatchCore.score_all
+
+    def counted(self, test, variants, maps=True):
+        passes.append((len(test), len(variants)))
+        return score_all(self, test, variants, maps)
+
+    monkeypatch.setattr(PatchCore, "score_all", counted)
+    monkeypatch.setattr("adbench.bench.passes.TOGETHER", 2 * 12 * 2 * 3 * POSITIONS)
+    outcomes = mvtec(*(f"method.k={k} threshold=train" for k in (1, 2, 3)))
+    assert [size for images, size in passes if images == 3] == [2, 1]  # 3 training images
+    assert all(outcome.records[0].threshold["value"] > 0 for outcome in outcomes)
 
 
 @pytest.mark.parametrize("with_maps", [True, False], ids=["test images", "training images"])

@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -407,3 +408,12 @@ def test_a_trial_with_peers_in_processes_ends_with_a_ratio(script, told, tmp_pat
     assert any(line.startswith(told) for line in done.stdout.splitlines())
     assert done.stdout.splitlines()[-1].startswith("ratio: ")
     assert json.loads(kept.read_text())["figures"]
+
+
+def test_the_rates_are_of_scores_that_are_made(scripts):
+    import measure_rates
+
+    made = []
+    family = SimpleNamespace(score=lambda images, places: (made.append(p) for p in places))
+    measure_rates.scored(family, SimpleNamespace(test=None), [0, 1])
+    assert made == [0, 1]

@@ -8,9 +8,9 @@ from functools import cached_property
 
 from adbench.bench.bundles import Bundle
 from adbench.bench.category import Category
-from adbench.bench.evaluate import PIXEL, TOGETHER, together
 from adbench.bench.existing import Existing, Kept
 from adbench.bench.growth import NOTHING, Estimate
+from adbench.bench.passes import passes, room
 from adbench.bench.plan import Plan
 from adbench.bench.rates import Rates
 from adbench.bench.samples import Kind, Stage, kind_of
@@ -211,11 +211,12 @@ class _Bundle:
         if any(work.lacks - {"folds"} for work in members) and not self._selected(detector):
             self._measured("fit", fit, train)
         if scored := len(by_lack["metrics"]):
-            passes = math.ceil(scored / together(self._with_shapes(detector), test))
-            self._measured("score", score, train, test, scored, passes)
+            times = self._passes(detector, by_lack["metrics"], test)
+            self._measured("score", score, train, test, scored, times)
             self._metrics(scored)
         if thresholds := len(by_lack["train"]):
-            self._measured("threshold", score, train, train, thresholds)
+            times = self._passes(detector, by_lack["train"], train)
+            self._measured("threshold", score, train, train, thresholds, times)
         if jobs := by_lack["folds"]:
             folds = min(jobs[0].plan.options.folds, train)
             rest = max(1, train - train // folds)
@@ -223,6 +224,12 @@ class _Bundle:
             self._measured("threshold", score, rest, train, len(jobs))
         if jobs := by_lack["time"]:
             self._time(detector, [work.plan for work in jobs])
+
+    def _passes(self, largest: Detector, works: Sequence[Work], images: int) -> int:
+        """In how many passes over so many images the jobs are scored."""
+        if isinstance(largest, Shares):
+            largest = largest.sized(self.content.train, self.of.shapes)
+        return len(passes(largest, [work.plan.detector for work in works], images))
 
     def _time(self, detector: Detector, plans: Sequence[Plan]) -> None:
         """Time per image, of the detectors that the records show beside it too."""
@@ -264,12 +271,11 @@ class _Bundle:
         most = max(value or 0 for value in needed)
         if None in needed:
             return None
-        detector = self._with_shapes(members[0].plan.detector)
-        pixels, kept = self.content.pixels(detector.geometry), 0
-        if len(members) > 1 and isinstance(detector, Shares):
-            each = detector.kept_bytes(len(self.content.test))
-            kept = min(each * len(members), TOGETHER) + 4 * pixels  # and the map before
-        return self._fixed("bytes.program") + Estimate.exactly(most + PIXEL * pixels + kept)
+        detectors = [work.plan.detector for work in members]
+        largest, normal, test = Family(detectors).largest, self.content.train, self.content.test
+        pixels = self.content.pixels(largest.geometry)
+        rest = room(largest, detectors, normal, len(test), pixels, self.of.shapes)
+        return self._fixed("bytes.program") + Estimate.exactly(most + rest)
 
     def _selected(self, detector: Detector) -> bool:
         """Whether an earlier run kept the selection that the fit would make."""
@@ -328,13 +334,6 @@ class _Bundle:
         }
         channels = sum(shape[0] for name, shape in shapes.items() if name != "vectors")
         return kind_of(parts, channels, stage)
-
-    def _with_shapes(self, detector: Detector) -> Detector:
-        """The detector with the shapes of the layers that it reads, as after a fit."""
-        if not isinstance(detector, FeatureDetector):
-            return detector
-        arrays = self._arrays(detector, detector.reads()[0], vectors=False)
-        return replace(detector, shapes=tuple((c, h, w) for c, h, w in arrays.values()))
 
     def _arrays(
         self, detector: FeatureDetector, layers: Sequence[int], vectors: bool

@@ -9,33 +9,22 @@ import numpy as np
 from adbench.bench import memory, thresholds
 from adbench.bench.category import Category
 from adbench.bench.latency import Times, time_per_image
+from adbench.bench.passes import passes, room
 from adbench.bench.plan import Plan
-from adbench.bench.recording import Clocks, new_record, not_alone, with_segmentation
+from adbench.bench.recording import Clocks, environment_of, new_record, not_alone, with_segmentation
 from adbench.bench.session import Session
 from adbench.bench.thresholds import Folds
 from adbench.bench.work import Work
-from adbench.detectors.detector import Detector, HasRivals, Shares
+from adbench.detectors.detector import Detector, HasRivals
 from adbench.detectors.family import Family
 from adbench.errors import AdbenchError
 from adbench.methods.method import Scores
 from adbench.results import records
 from adbench.results.heatmaps import save_heatmaps
 from adbench.results.records import FoldScore, Record
-from adbench.system import machine
 from adbench.system.load import load
 from adbench.system.progress import doing, progress
 from adbench.system.stages import stages
-
-TOGETHER = 2**29
-"""Bytes of scores of positions that a pass over the test images keeps for the maps of settings."""
-PIXEL = 11
-"""Bytes that the map, the mask and the sorted copies of the pixel metrics take of a pixel."""
-
-
-def together(detector: Detector, images: int) -> int:
-    """How many settings of a fitted family one pass over so many test images serves."""
-    kept = detector.kept_bytes(images) if isinstance(detector, Shares) else TOGETHER
-    return max(1, TOGETHER // max(1, kept))
 
 
 def evaluate(
@@ -83,7 +72,8 @@ def _measure(
     family = Family([work.plan.detector for work in works])
     try:
         with doing("fit"), stages(family.largest.wait) as fitting:
-            _require_memory(family.largest, category, session)  # it reads features: they are made
+            # It reads features: they are made.
+            _require_memory(family.largest, family.members, category, session)
             family.fit(category.train, session)
     except Exception as error:
         if len(works) == 1:
@@ -96,38 +86,64 @@ def _measure(
     for place, scored in evaluation.scores():
         work = works[place]
         try:
-            if isinstance(scored, Exception):
-                raise scored
-            record = work.known
-            if record is None:
-                scores, scoring = scored
-                clocks = Clocks(fitting, scoring)
-                with doing("metrics"):
-                    record, rows, pairs = new_record(
-                        work.plan, work.identity, family.members[place], scores, category, clocks
-                    )
-                if not first or len(works) > 1:
-                    record = not_alone(record, len(works))
-                folder = work.plan.records
-                names = session.names(folder)
-                record = records.load(records.save(folder, record, rows, pairs, names))
-            if work.lacks & {"train", "file", "time"}:  # what fails here loses no metric
-                record = _save(work, record, evaluation.completed(record, place))
-            if "folds" in work.lacks:
-                record = _save(work, record, *folds.complete(work.plan, record))
-            if work.known is None and record.threshold.get("pixel_value") is not None:
-                detector = family.members[place]
-                whole = with_segmentation(record, detector, scores, category)
-                record = _save(work, record, whole)
+            record = _record(evaluation, place, scored, fitting, folds, first)
         except Exception as error:
             fail(work.place, error)
-            continue
-        done(work.place, record)  # what fails here, such as a closed pipe, is no fault of the job
-        if work.known is None:
-            try:
-                _draw(work.plan, category, family.members[place], scores, record)
-            except Exception as error:
-                fail(work.place, error)
+        else:
+            done(work.place, record)  # what fails here, such as a closed pipe, fails no job
+            if work.known is None:
+                try:
+                    _draw(work.plan, category, family.members[place], scored[0], record)
+                except Exception as error:
+                    fail(work.place, error)
+        del scored  # with its maps, before the next ones are made
+
+
+def _record(
+    evaluation: "_Evaluation",
+    place: int,
+    scored: Any,
+    fitting: dict[str, float],
+    folds: Folds,
+    first: bool,
+) -> Record:
+    """The saved record of a member, with all that its job wants.
+
+    Args:
+        evaluation: Of the family.
+        place: Of the member.
+        scored: Its scores and their stages, or what was raised; None where it has a record.
+        fitting: Seconds of the fit by stage.
+        folds: Gives thresholds that need fits of their own.
+        first: Whether the process has done nothing before.
+    """
+    work, detector, category = (
+        evaluation.works[place],
+        evaluation.family.members[place],
+        evaluation.category,
+    )
+    if isinstance(scored, Exception):
+        raise scored
+    record = work.known
+    if record is None:
+        scores, scoring = scored
+        clocks = Clocks(fitting, scoring)
+        with doing("metrics"):
+            record, rows, pairs = new_record(
+                work.plan, work.identity, detector, scores, category, clocks
+            )
+        if not first or len(evaluation.works) > 1:
+            record = not_alone(record, len(evaluation.works))
+        folder = work.plan.records
+        names = evaluation.session.names(folder)
+        record = records.load(records.save(folder, record, rows, pairs, names))
+    if work.lacks & {"train", "file", "time"}:  # what fails here loses no metric
+        record = _save(work, record, evaluation.completed(record, place))
+    if "folds" in work.lacks:
+        record = _save(work, record, *folds.complete(work.plan, record))
+    if work.known is None and record.threshold.get("pixel_value") is not None:
+        record = _save(work, record, with_segmentation(record, detector, scores, category))
+    return record
 
 
 def _save(
@@ -150,16 +166,15 @@ class _Evaluation:
     def scores(self) -> Iterator[tuple[int, Any]]:
         """Place of each member, with its scores and their stages, or with what was raised.
 
-        A pass over the images serves as many as ``together`` tells, and a map is made when it is
+        A pass over the images serves as many as ``passes`` tells, and a map is made when it is
         about to be measured. A member that has a record is not scored.
         """
         yield from self.family.errors.items()
         fitted = [i for i in range(len(self.works)) if i not in self.family.errors]
         wanted = [i for i in fitted if "metrics" in self.works[i].lacks]
         yield from ((i, None) for i in fitted if i not in wanted)
-        size = together(self.family.largest, len(self.category.test))
-        for start in range(0, len(wanted), size):
-            yield from self._scored(wanted[start : start + size])
+        for places in self._in_passes(wanted, len(self.category.test)):
+            yield from self._scored(places)
 
     def completed(self, record: Record, place: int) -> Record:
         """A saved record with a threshold that needs no folds, and with the time per image."""
@@ -174,7 +189,7 @@ class _Evaluation:
             with doing("time"), progress("nothing"), load() as busy:  # drawing a bar takes time
                 times = time_per_image(protocol, paths, detector)
                 timed_rivals = self._timed_rivals(place)
-            environment = machine.describe(work.plan.options.device)  # where time was taken
+            environment = environment_of(work.plan, work.identity)  # where time was taken
             record = replace(
                 record,
                 time=times,
@@ -192,6 +207,7 @@ class _Evaluation:
                     scores = next(found)
                 of_pass = clock if of_pass is None else of_pass  # the first one makes the pass
                 yield place, (scores, of_pass)
+                del scores  # with its maps, before the next ones are made
                 made += 1
         except Exception as error:
             left = places[made:]
@@ -206,7 +222,9 @@ class _Evaluation:
         """(n,) scores of the training images by a detector that was fitted on them."""
         if place not in self._normal:
             lacking = [i for i, work in enumerate(self.works) if "train" in work.lacks]
-            places = [i for i in lacking if i not in self.family.errors]
+            left = [i for i in lacking if i not in (*self.family.errors, *self._normal)]
+            together = self._in_passes(left, len(self.category.train))
+            places = next(places for places in together if place in places)
             try:
                 found = self.family.image_scores(self.category.train, places)
             except Exception:  # one of the others cannot be scored
@@ -217,6 +235,13 @@ class _Evaluation:
             self._normal |= {i: s.numpy() for i, s in zip(places, found, strict=True)}
         return self._normal[place]
 
+    def _in_passes(self, places: Sequence[int], images: int) -> Iterator[Sequence[int]]:
+        """The places, as one pass over so many images after the other serves them."""
+        members, start = [self.family.members[place] for place in places], 0
+        for size in passes(self.family.largest, members, images):
+            yield places[start : start + size]
+            start += size
+
     def _timed_rivals(self, place: int) -> dict[str, Any]:
         """Work and time of the detectors that the member at ``place`` names."""
         detector, plan = self.family.members[place], self.works[place].plan
@@ -226,7 +251,7 @@ class _Evaluation:
             try:
                 key = str(rival.identity())
                 if key not in self._rivals:
-                    _require_memory(rival, self.category, self.session)
+                    _require_memory(rival, [rival], self.category, self.session)
                     self._rivals[key] = rival.fit(self.category.train, self.session)
                 fitted = self._rivals[key]
                 times: Times = time_per_image(plan.options.timing, self.category.test.paths, fitted)
@@ -261,7 +286,10 @@ def _draw(
     )
 
 
-def _require_memory(detector: Detector, category: Category, session: Session) -> None:
-    """Raise unless fitting, scoring and measuring fit into what is free."""
-    room = PIXEL * category.pixels(detector.geometry)
-    memory.require(detector, category.train, len(category.test), session, room)
+def _require_memory(
+    detector: Detector, members: Sequence[Detector], category: Category, session: Session
+) -> None:
+    """Raise unless fitting, scoring and measuring a family fit into what is free."""
+    test, pixels = len(category.test), category.pixels(detector.geometry)
+    rest = room(detector, members, category.train, test, pixels, session)
+    memory.require(detector, category.train, test, session, rest)

@@ -9,10 +9,11 @@ from typing import Any
 
 from adbench.bench.plan import Plan
 from adbench.bench.rates import Place
+from adbench.bench.shapes import Shapes
 from adbench.bench.work import Work
 from adbench.data.samples import Images
 from adbench.detectors.feature_detector import FeatureDetector
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.extract import Extractor
 from adbench.features.orders import Orders
 from adbench.methods.method import Selects
@@ -93,7 +94,7 @@ class Kept:
             return names
 
     def has_order(self, detector: FeatureDetector, images: Images) -> bool:
-        """Whether the selection of a detector's fit is kept."""
+        """Whether all picks of a detector's fit are kept."""
         method = detector.method
         selection = method.selection() if isinstance(method, Selects) else None
         if selection is None or not images.digests or not (self.folder / "orders").is_dir():
@@ -103,7 +104,15 @@ class Kept:
         except AdbenchError:
             return False
         wanted: dict[str, Any] = {"features": key, "device": self._device.split(":")[0]}
-        return Orders(self.folder).read({**wanted, **selection}) is not None
+        order = Orders(self.folder).read({**wanted, **selection})
+        if order is None or not isinstance(method, Selects):
+            return False
+        layers, vectors = detector.reads()
+        sizes = Shapes().features(detector.backbone, detector.geometry, images, layers, vectors)
+        try:
+            return len(order) >= method.picks(sizes)
+        except ImpossibleError:  # which the run tells
+            return False
 
     @property
     def _device(self) -> str:

@@ -22,15 +22,15 @@ from adbench.bench import memory
 from adbench.data.geometry import Geometry
 from adbench.data.images import image_size
 from adbench.data.samples import Images
-from adbench.detectors.detector import Detector, Provider
+from adbench.detectors.detector import Detector, Provider, Shares
 from adbench.detectors.family import Family
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, DataError, MemoryShortError
 from adbench.features.features import Features
 from adbench.system import machine
 from adbench.system.progress import doing
 
 TOGETHER = 2**28
-"""Bytes of anomaly maps that are made at once."""
+"""Bytes of anomaly maps that are made at once, and of what a pass keeps of settings."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ def out_of_fold(
             rows = np.flatnonzero(fold[places] == number)
             try:
                 found = _scored_apart(detectors, images, others, places[rows], provider)
+            except (DataError, MemoryShortError):  # which more images would not mend
+                raise
             except AdbenchError as error:
                 raise type(error)(
                     f"{error}; without the images of one fold {len(others)} of {len(images)} are "
@@ -150,7 +152,7 @@ def _scored_apart(
     family.fit(normal, parts)
     for error in family.errors.values():
         raise error
-    step, everyone = _at_once(images, family.largest.geometry), range(len(detectors))
+    step, everyone = _at_once(images, family.largest, family.members), range(len(detectors))
     blocks = [
         [
             (scores.images.numpy(), _maxima(scores.maps))
@@ -220,7 +222,7 @@ def _rows(whole: Features, rows: list[int]) -> Features:
     arrays = [*whole.maps, *([] if whole.vectors is None else [whole.vectors])]
     needed, free = sum(a[0].nbytes for a in arrays) * len(rows), machine.free_memory()
     if needed > free:
-        raise AdbenchError(
+        raise MemoryShortError(
             f"threshold=folds: the features of {len(rows)} images take {needed / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB of memory are free; free some or set threshold=none"
         )
@@ -237,8 +239,9 @@ def _taken(images: Images, rows: np.ndarray) -> Images:
     return Images(*(tuple(part[row] for row in rows) if part else () for part in parts))
 
 
-def _at_once(images: Images, geometry: Geometry) -> int:
+def _at_once(images: Images, largest: Detector, members: Sequence[Any]) -> int:
     """How many images may be scored at once."""
     first = image_size(images.paths[0]) if images.paths else images.arrays[0].shape[:2]
-    height, width = geometry.size or geometry.size_of(first)
-    return max(1, TOGETHER // (4 * height * width))
+    height, width = largest.geometry.size or largest.geometry.size_of(first)
+    kept = largest.kept_bytes(1, members) if isinstance(largest, Shares) else 0
+    return max(1, TOGETHER // max(4 * height * width, kept))

@@ -11,7 +11,7 @@ from adbench.detectors.detector import (
     EstimatesMemory,
     Provider,
 )
-from adbench.errors import AdbenchError, ImpossibleError
+from adbench.errors import AdbenchError, MemoryShortError
 from adbench.system import machine
 
 
@@ -30,7 +30,7 @@ def require(
         rest: Bytes that the rest of the run needs at the same time.
 
     Raises:
-        AdbenchError: With what is needed and what is free, in the memory or on the device.
+        MemoryShortError: With what is needed and what is free, in the memory or on the device.
     """
     if not isinstance(detector, EstimatesMemory):
         return
@@ -70,15 +70,15 @@ def _require(
         if _possible(needed, other) <= free:
             advice = f"{words} would fit"
             break
-    raise AdbenchError(
+    raise MemoryShortError(
         f"{detector.title} on {images} images needs about {missing / 1e9:.1f} GB of memory{where} "
         f"and {free / 1e9:.1f} GB are free; {advice}"
     )
 
 
 def _possible(needed: Callable[[Any], int], detector: Any) -> float:
-    """Bytes, and no bound for a setting that these features cannot have."""
+    """Bytes, and no bound for a setting that cannot be had, or whose features do not fit."""
     try:
         return needed(detector)
-    except ImpossibleError:
+    except AdbenchError:
         return math.inf

@@ -89,7 +89,7 @@ def new_record(
         seconds=seconds,
         memory={"peak": machine.peak_memory(), "state": facts.get("state_bytes")},
         work={} if work is None else {"multiply_adds_per_patch": work},
-        environment=_environment(plan, identity),
+        environment=environment_of(plan, identity),
         notes=[
             *facts.get("notes", []),
             *category.notes(left_out.unmarked),
@@ -139,7 +139,7 @@ def _learned_from(detector: Detector, category: Category) -> list[str]:
     ]
 
 
-def _environment(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
+def environment_of(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
     """Machine and versions, those of the packages among them that the parts come from."""
     found = machine.describe(plan.options.device)
     return {**found, "versions": found["versions"] | origins(plan.dataset, identity)}

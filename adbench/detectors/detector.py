@@ -153,8 +153,17 @@ class Shares(Protocol):
         """
         ...
 
-    def kept_bytes(self, images: int) -> int:
-        """Bytes that such a pass keeps for each copy until its scores are asked for."""
+    def sized(self, normal: Images, provider: Provider) -> Self:
+        """A copy that knows the shapes of its features, as after a fit on these images."""
+        ...
+
+    def kept_bytes(self, images: int, variants: Sequence[Self]) -> int:
+        """Bytes that such a pass keeps of the copies until their scores are asked for.
+
+        Args:
+            images: How many are scored.
+            variants: The copies, fitted or not.
+        """
         ...
 
 

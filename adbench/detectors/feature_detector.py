@@ -13,7 +13,7 @@ from adbench.data.geometry import Geometry
 from adbench.data.images import Size
 from adbench.data.samples import Images
 from adbench.detectors.detector import Detector, Provider
-from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
+from adbench.errors import AdbenchError, ImpossibleError, MemoryShortError, NotFittedError
 from adbench.features.features import Features
 from adbench.kernels.device import has_double, memory_is_short
 from adbench.methods import method as methods
@@ -86,8 +86,8 @@ class FeatureDetector:
             with stage("fit"):
                 method.fit(features)
         features.evict()
-        shapes = tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in features.maps)
-        return replace(self, method=method, provider=provider, shapes=shapes, size=features.size)
+        shapes, size = _shapes(features), features.size
+        return replace(self, method=method, provider=provider, shapes=shapes, size=size)
 
     def score(self, images: Images) -> Scores:
         """Score images through the provider's features.
@@ -159,19 +159,34 @@ class FeatureDetector:
         """Scores of adopted copies: in one pass where the method can, else one after another."""
         features = self._test_features(images)
         chosen: list[Any] = [variant.method for variant in variants]
-        found = (
-            iter(self.method.score_all(features, chosen, maps))
-            if isinstance(self.method, methods.ScoresTogether)
-            else (method.score(features) for method in chosen)
-        )
-        for _ in chosen:
+        found: Iterator[Scores] | None = None
+        for number in range(len(chosen)):
             with self._memory_named(), stage("score"):  # closed before somebody else computes
-                scores = next(found)
+                found = self._each(features, chosen, maps) if found is None else found
+                scores = next(found, None)
+            if scores is None:
+                raise AdbenchError(
+                    f"{self.title}.score_all gave {number} scores for {len(chosen)} settings"
+                )
             yield scores
+            del scores  # with its maps, before the next ones are made
 
-    def kept_bytes(self, images: int) -> int:
-        """Bytes of float64 scores of the positions of all layers, of so many images."""
-        return 8 * images * sum(h * w for _, h, w in self.shapes)
+    def _each(self, features: Features, chosen: Sequence[Any], maps: bool) -> Iterator[Scores]:
+        if isinstance(self.method, methods.ScoresTogether):
+            return iter(self.method.score_all(features, chosen, maps))
+        return (method.score(features) for method in chosen)
+
+    def sized(self, normal: Images, provider: Provider) -> Self:
+        """A copy that knows the shapes of the layers that it reads."""
+        return replace(self, shapes=_shapes(self._features(normal, provider)))
+
+    def kept_bytes(self, images: int, variants: Sequence[Self]) -> int:
+        """What the method says, or a float64 score for each position of each layer."""
+        positions = images * sum(h * w for _, h, w in self.shapes)
+        chosen: list[Any] = [variant.method for variant in variants]
+        if isinstance(self.method, methods.EstimatesKept):
+            return self.method.kept_bytes(positions, chosen)
+        return 8 * positions * len(variants)
 
     def memory(self, normal: Images, test: int, provider: Provider) -> int:
         """Bytes that the method holds on the CPU at its peak; 0 where it makes no estimate."""
@@ -216,7 +231,7 @@ class FeatureDetector:
             if self.device == "cpu" or not memory_is_short(error):
                 raise
             smaller = next((f", or {words}" for words, _ in self.less_memory()), "")
-            raise AdbenchError(
+            raise MemoryShortError(
                 f"{self.title}: {self.device} ran out of memory; set device=cpu{smaller}"
             ) from error
 
@@ -239,6 +254,10 @@ class FeatureDetector:
             )
         layers, vectors = self.reads()
         return provider.features(self.backbone, self.geometry, images, layers, vectors)
+
+
+def _shapes(features: Features) -> tuple[Shape, ...]:
+    return tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in features.maps)
 
 
 def require_saveable(detector: Detector) -> FeatureDetector:

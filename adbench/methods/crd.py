@@ -29,7 +29,7 @@ from adbench.kernels import stacked
 from adbench.kernels.residual import Axes, cheapest_rank
 from adbench.methods import spectrum
 from adbench.methods.anomaly_map import AnomalyMap
-from adbench.methods.coreset import Coreset, smaller_banks
+from adbench.methods.coreset import Coreset, bank_size, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
 from adbench.methods.graph.crd import CRDGraph
 from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
@@ -184,6 +184,10 @@ class CRD:
     def selection(self) -> dict[str, Any] | None:
         """What the order of the coreset's picks follows from beside the features."""
         return self.coreset.selection(self.embedding) if self.selects else None
+
+    def picks(self, normal: Features) -> int:
+        """How many patches the coreset keeps."""
+        return bank_size(self.ratio, self.embedding.count(normal))
 
     def multiply_adds(self) -> int:
         """Multiply-adds per patch of the distance stage; one product with M (d, d) takes d * d."""

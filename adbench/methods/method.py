@@ -88,6 +88,20 @@ class ScoresTogether(Protocol):
 
 
 @runtime_checkable
+class EstimatesKept(Protocol):
+    """A method whose pass keeps more of the settings than a score for each position."""
+
+    def kept_bytes(self, positions: int, variants: Sequence[Self]) -> int:
+        """Bytes that ``score_all`` keeps of ``variants`` until their scores are asked for.
+
+        Args:
+            positions: Of the feature maps of all images and layers.
+            variants: As of ``score_all``, fitted or not.
+        """
+        ...
+
+
+@runtime_checkable
 class Selects(Protocol):
     """A method whose fit orders the normal patches; the order costs enough to be kept.
 
@@ -97,6 +111,14 @@ class Selects(Protocol):
 
     def selection(self) -> dict[str, Any] | None:
         """What the order follows from apart from the features; None where it costs little."""
+        ...
+
+    def picks(self, normal: Features) -> int:
+        """How many rows of the order a fit on ``normal`` needs, told from sizes alone.
+
+        Raises:
+            ImpossibleError: None at all.
+        """
         ...
 
     def fit(self, normal: Features, order: np.ndarray | None = None) -> Self:

@@ -211,6 +211,19 @@ class PatchCore:
         """What the order of the picks follows from beside the features."""
         return self.coreset.selection(self.embedding) if self.selects else None
 
+    def picks(self, normal: Features) -> int:
+        """How many patches the bank keeps."""
+        return bank_size(self.ratio, self.embedding.count(normal))
+
+    def kept_bytes(self, positions: int, variants: Sequence[Self]) -> int:
+        """Distances and rows of the neighbours for each size of the bank, while they are joined."""
+        total = 0
+        for by_cosine in {v.by_cosine for v in variants}:
+            alike = [v for v in variants if v.by_cosine == by_cosine]
+            k, sizes = max(v.map_k for v in alike), len({v.ratio for v in alike})
+            total += 2 * 12 * k * sizes * positions
+        return total
+
     def multiply_adds(self) -> int:
         """Multiply-adds per patch of the distance stage without pruning: all items, all values."""
         return int(self.bank_.numel())

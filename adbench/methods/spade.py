@@ -125,6 +125,7 @@ class SPADE:
             with stage("map"):
                 merged = v._merge(levels, test.size)
             yield Scores(scores, merged)
+            del merged  # before the next one is made
 
     @cached_property
     def galleries(self) -> Galleries:

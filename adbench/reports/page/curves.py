@@ -55,8 +55,9 @@ def _best_of_each(
     best: dict[str, tuple[float, Subject, Record]] = {}
     for subject in settings:
         records = subject.found.get(category, [])
-        values = [v for r in records if (v := r.metrics.get("image_auroc")) is not None]
-        drawn = [r for r in records if r.id in scores and not random_weights(r)]
+        measured = [(r, v) for r in records if (v := r.metrics.get("image_auroc")) is not None]
+        values = [value for _, value in measured]
+        drawn = [r for r, _ in measured if r.id in scores and not random_weights(r)]
         if not values or not drawn:
             continue
         if subject.method not in best or fmean(values) > best[subject.method][0]:

@@ -97,6 +97,8 @@ def _options(record: Record) -> list[str]:
     if kind == "folds":
         words += ["threshold=folds", f"alpha={record.threshold['alpha']!r}"]
         words += [f"folds={record.folds['wanted']}"] if "wanted" in record.folds else []
+        if not draws(record) and "seed" in record.folds:  # it dealt the images into the folds
+            words.insert(0, f"seed={record.folds['seed']}")
     elif kind == "train":
         words.append("threshold=train")
     return words if record.time else [*words, "timing.enabled=false"]

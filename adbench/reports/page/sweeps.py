@@ -45,7 +45,7 @@ def sweeps(settings: Sequence[Subject]) -> list[Chart]:
         settings_by = {s.key: _settings(s) for s in own}
         for axis in _axes(list(settings_by.values())):
             lines = _lines(axis, own, settings_by)
-            if lines:
+            if lines and _categories(lines):
                 looks = _looks(lines, settings)
                 found.append(_chart(f"sweep-{len(found)}", dataset, axis, lines, looks))
     return found
@@ -89,6 +89,12 @@ def _lines(axis: str, settings: Sequence[Subject], told: dict[str, dict[str, str
     }
 
 
+def _categories(lines: Lines) -> list[str]:
+    """Those that all points have."""
+    found = [set(point.subject.found) for points in lines.values() for point in points]
+    return sorted(set.intersection(*found))
+
+
 def _values(points: Sequence[_Point]) -> int:
     return len({point.x for point in points})
 
@@ -112,8 +118,7 @@ def _looks(lines: Lines, settings: Sequence[Subject]) -> list[int]:
 
 
 def _chart(name: str, dataset: str, axis: str, lines: Lines, looks: Sequence[int]) -> Chart:
-    found = [set(point.subject.found) for points in lines.values() for point in points]
-    categories = sorted(set.intersection(*found))
+    categories = _categories(lines)
     points = [point for own in lines.values() for point in own]
     metrics = [m for m in METRICS if any(_cell(p, m, categories).measured for p in points)]
     panels = [_panel(axis, metric, lines, looks, categories) for metric in metrics]
