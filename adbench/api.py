@@ -132,7 +132,7 @@ def fit(
     if folds < 2:
         raise AdbenchError(f"folds={folds}: at least 2 are needed")
     chosen = {"method": method, "backbone": backbone, "geometry": geometry}
-    config, words = _composed(overrides, chosen, seed)
+    config, words = _composed(overrides, chosen, seed, device)
     unfitted, labels = described(config, device)
     detector = require_saveable(unfitted)
     for part in DETECTOR:
@@ -177,7 +177,7 @@ def extract(
         >>> normal = adbench.extract("bottle/train/good", layers=[2, 3])
         >>> padim = adbench.method("padim", layers=[2, 3]).fit(normal)
     """
-    config, words = _composed(overrides, {"backbone": backbone, "geometry": geometry}, 0)
+    config, words = _composed(overrides, {"backbone": backbone, "geometry": geometry}, 0, device)
     view, network = build(config["geometry"], "geometry"), build(config["backbone"], "backbone")
     for part, built in (("geometry", view), ("backbone", network)):
         refuse_unread(words, config[part], built, part)
@@ -258,9 +258,13 @@ def metrics(
 
 
 def _composed(
-    overrides: Sequence[str], chosen: Mapping[str, str | None], seed: int
+    overrides: Sequence[str], chosen: Mapping[str, str | None], seed: int, device: str
 ) -> tuple[DictConfig, list[str]]:
-    """The config of ``adbench run`` with words for the parts of a detector, and the words."""
+    """The config of ``adbench run`` with words for the parts of a detector, and the words.
+
+    The device is among the words, because the network takes it from the config.
+    """
+    device_name(device)  # refuses one that is not there by the name that the caller gave
     for word in overrides:
         part = str(word).lstrip("+~").partition("=")[0].partition(".")[0]
         if part not in chosen:
@@ -273,7 +277,7 @@ def _composed(
     words = [f"{part}={name}" for part, name in chosen.items() if name is not None]
     if not any(word.startswith("geometry=") for word in (*words, *overrides)):
         words.append(f"geometry={GEOMETRY}")
-    words += [*overrides, f"seed={seed}"]
+    words += [*overrides, f"seed={seed}", f"device={device}"]
     return Configs().compose(words), words
 
 

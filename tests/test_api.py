@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import adbench
+from adbench.backbones.network_maps import NetworkMaps
 from adbench.cli.main import main
 from adbench.errors import AdbenchError
 
@@ -80,6 +82,16 @@ def test_fit_gives_the_detector_of_the_command(photos, cache, detector, tmp_path
     new = list(detector.predict_all(photos / "new"))
     assert scores(command.predict_all(photos / "new")) == scores(new)
     assert [p.path for p in new] == sorted((photos / "new").iterdir())
+
+
+def test_the_network_computes_where_the_user_says(photos, cache, monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(NetworkMaps, "extract", lambda network, *_: made.append(network) or 1 / 0)
+    for call in (partial(adbench.fit, alpha=None), adbench.extract):
+        with pytest.raises(ZeroDivisionError):
+            call(pixels(photos / "good"), "geometry.area=64", device="cpu", cache=cache)
+    assert [network.computes_on() for network in made] == ["cpu", "cpu"]
 
 
 def test_arrays_give_the_scores_of_files(photos, detector, cache):

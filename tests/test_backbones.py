@@ -735,7 +735,26 @@ def test_open_clip_names_what_there_is(model: str, weights: str, message: str) -
         OpenClipMaps(model=model, weights=weights).identity()
 
 
+def test_open_clip_refuses_a_file_whose_normalisation_is_unknown(tmp_path: Path) -> None:
+    (file := tmp_path / "clip.bin").write_bytes(b"0")
+    by_path = OpenClipMaps(model="ViT-L-14", weights=str(file), device="cpu")
+    with pytest.raises(AdbenchError, match=r"differ in it: laion2b_s32b_b82k from the others; set"):
+        by_path.extract(pictures(1), [1], False)
+    # What is known to be the file of a tag is normalised as that tag.
+    for tag, mean in (("laion2b_s32b_b82k", 0.5), ("datacomp_xl_s13b_b90k", 0.48145466)):
+        by_tag = OpenClipMaps(model="ViT-L-14", weights=tag, device="cpu")
+        assert by_tag.moved(str(file))._published()["mean"][0] == mean
+    agreeing = OpenClipMaps(model="ViT-B-32-quickgelu", weights=str(file), device="cpu")
+    assert agreeing._published()["mean"][0] == 0.48145466
+
+
 # ---- weights
+
+
+def test_a_seed_that_torch_does_not_take_is_named() -> None:
+    words = ["backbone=resnet18", "backbone.weights=random", f"backbone.seed={2**70}"]
+    with pytest.raises(AdbenchError, match=r"backbone\.seed: must be less than 1844"):
+        build(Configs().compose(words)["backbone"], "backbone")
 
 
 def test_the_identity_holds_what_bears_on_the_numbers() -> None:

@@ -97,6 +97,31 @@ def test_a_node_without_target_or_value_is_refused():
         build(node(ratio="???"), "method")
 
 
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"ratio": b"hi"}, "ratio"),
+        ({"map_k": [1, b"hi"]}, r"map_k\.1"),
+        ({"coreset": {"eps": b"hi"}}, r"coreset\.eps"),
+    ],
+)
+@pytest.mark.fault("YAML", shows="error")
+def test_bytes_are_refused_by_the_place_of_their_setting(settings, place):
+    with pytest.raises(AdbenchError, match=rf"method\.{place}: must be a text, .*, got b'hi'"):
+        build(node(**settings), "method")
+
+
+@pytest.mark.fault("YAML", shows="error")
+def test_a_name_of_bytes_is_refused_by_its_place():
+    settings = OmegaConf.create(
+        "{_target_: adbench.methods.patchcore.PatchCore, coreset: {? !!binary aGk= : 1}}"
+    )
+    with pytest.raises(
+        AdbenchError, match=r"method\.coreset\.b'hi': the name of a setting must be"
+    ):
+        build(settings, "method")
+
+
 def test_a_wrong_setting_is_refused_in_python_too():
     with pytest.raises(ValidationError, match="ratio"):
         PatchCore(ratio=0)
@@ -230,3 +255,10 @@ def test_a_builder_refuses_what_build_refuses_though_the_value_was_seen(monkeypa
     builder.part(configs.compose(["method=padim", "seed=3"]), "method")
     with pytest.raises(AdbenchError, match="records keep this setting"):
         builder.part(configs.compose(["method=padim", "seed=${oc.env:SEED_OF_A_TEST}"]), "method")
+
+
+@pytest.mark.parametrize("part", ["dataset", "geometry", "backbone", "method"])
+@pytest.mark.fault("words", shows="error")
+def test_a_part_that_was_taken_out_of_the_config_is_named(part):
+    with pytest.raises(AdbenchError, match=f"{part}: must hold _target_ and settings, got None"):
+        Builder().part(Configs().compose([f"~{part}"]), part)

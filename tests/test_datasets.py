@@ -214,6 +214,25 @@ def test_a_missing_mask_is_named(tmp_path, make_category):
     assert "001_mask.png is missing" in problems(dataset)
 
 
+@pytest.mark.fault("mask", shows="error")
+def test_two_images_of_one_mask_are_named(tmp_path, make_category):
+    folder = make_category(tmp_path)
+    picture(folder / "test/dent/001.jpg")
+    dataset = MVTec(root=str(tmp_path))
+    message = (
+        f"{folder}/ground_truth/dent/001_mask.png fits {folder}/test/dent/001.jpg and "
+        f"{folder}/test/dent/001.png; give every image a stem of its own, and its masks the same "
+        "one"
+    )
+    with pytest.raises(DataError) as caught:
+        dataset.load("bottle")
+    assert str(caught.value) == message
+    assert message in problems(dataset)
+    picture(folder / "test/good/001.jpg")  # a normal image needs no mask
+    (folder / "test/dent/001.jpg").unlink()
+    dataset.load("bottle")
+
+
 def test_a_test_set_of_one_class_is_read(tmp_path, make_category):
     make_category(tmp_path, defects=[])
     split = MVTec(root=str(tmp_path)).load("bottle")
@@ -477,6 +496,21 @@ def test_one_normal_image_cannot_be_split(parts):
     picture(parts / "one/1.png")
     with pytest.raises(DataError, match="one holds 1 image; 2 are needed to hold one out"):
         Folder(root=str(parts), normal="one").load("parts")
+
+
+def test_normal_images_of_one_name_cannot_be_split(parts):
+    for place in ("cam1/1.png", "cam2/1.png", "other/2.png"):
+        picture(parts / place)
+    with pytest.raises(
+        DataError,
+        match=r"dataset\.normal: all 2 images are called 1\.png in their folders, .*; 2 names are "
+        r"needed to hold one out, or give test images by dataset\.normal_test",
+    ):
+        Folder(root=str(parts), normal=["cam1", "cam2"]).load("parts")
+    split = Folder(root=str(parts), normal=["cam1", "cam2"], normal_test="other").load("parts")
+    assert (len(split.train), len(split.test)) == (2, 1)
+    split = Folder(root=str(parts), normal=["cam1", "cam2", "other"]).load("parts")
+    assert {len(split.train), len(split.test)} == {1, 2}
 
 
 def test_check_names_what_is_not_used(parts):

@@ -206,6 +206,10 @@ def test_a_half_drawn_folder_is_never_seen(tmp_path, monkeypatch):
     assert len(Demo(cache=str(tmp_path), **SMALL).load("denim").test) == 7
 
 
+def test_a_category_that_is_named_twice_is_drawn_once():
+    assert Demo(categories=("flange", "denim", "flange")).names() == ["flange", "denim"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

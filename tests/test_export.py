@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from adbench.data.geometry import Geometry
+from adbench.data.images import read_image
 from adbench.data.samples import Images
 from adbench.detectors import runtimes
 from adbench.detectors.export import export
@@ -142,6 +143,18 @@ def test_the_lines_that_prepare_an_image_do_what_the_geometry_does(geometry, siz
     exec(preparation(geometry, geometry.size_of(size)), names)
     expected = geometry.image(np.array(Image.open(path)))
     assert np.array_equal(names["images"], expected[None])
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_the_lines_that_prepare_an_image_turn_it_as_reading_does(orientation, tmp_path):
+    [path] = pictures(tmp_path, 1, (101, 83))
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(path, exif=exif)
+    geometry, names = Geometry(resize=72, crop=64), {"path": path}
+    exec(preparation(geometry, (64, 64)), names)
+    assert np.array_equal(names["images"], geometry.image(read_image(path))[None])
 
 
 def test_the_metadata_of_a_detector_without_thresholds_has_none(normal):

@@ -158,6 +158,26 @@ def test_whatever_changes_the_content_changes_the_key(images, tmp_path):
     assert key(geometry=Geometry(resize=(16, 16), crop=None, mask_rule="any")) == keys[0]
 
 
+class Elsewhere(Strides):
+    """A backbone with a device of its own."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
+
+    def computes_on(self):
+        return self.device
+
+
+def test_the_device_of_the_network_is_the_one_in_the_key(images):
+    usual = [extract(images, [1], device=device).key for device in ("cpu", "cuda:0")]
+    own = [
+        extract(images, [1], backbone=Elsewhere(device), device="cpu").key
+        for device in ("cpu", "cuda:1")
+    ]
+    assert own == usual
+
+
 def test_features_of_another_library_or_decoder_are_made_again(images, tmp_path, monkeypatch):
     backbone = Strides()
     extract(images, [1], backbone=backbone, folder=tmp_path)
@@ -290,6 +310,16 @@ def test_the_size_is_that_of_the_images_where_the_geometry_leaves_it_open(images
     for _ in range(2):  # made, then kept
         features = extract(images, [1], geometry=Geometry(None, None), folder=tmp_path)
         assert features.size == (16, 32)
+
+
+@pytest.mark.parametrize("kind", ["files", "arrays"])
+def test_each_image_is_brought_to_its_size_once(images, kind, monkeypatch):
+    made, image = [], Geometry.image
+    monkeypatch.setattr(Geometry, "image", lambda *given: made.append(1) or image(*given))
+    given = images if kind == "files" else decoded(images)
+    geometry = Geometry(resize=None, crop=None, area=32)
+    assert extract(given, [1], geometry=geometry).size == (32, 32)
+    assert len(made) == len(images)
 
 
 def test_a_broken_image_is_named(images):

@@ -154,6 +154,16 @@ def test_what_cannot_be_scored_has_a_row_and_the_rest_goes_on(file, photos, run)
     assert "6 with an error" in aside
 
 
+@pytest.mark.fault("name", shows="kept")
+def test_an_empty_name_among_images_has_an_error_and_the_rest_goes_on(file, photos):
+    predictor = Predictor(open_detector(file))
+    empty, whole = predictor.predict_all(["", "photos/a/000.png"])
+    assert (empty.path, empty.score) == (None, None)
+    assert empty.error.startswith("the name of an image or of a folder is empty")
+    assert (whole.path, whole.error) == (Path("photos/a/000.png"), None)
+    assert whole.score is not None
+
+
 @pytest.mark.fault("name", shows="inert")
 def test_no_cell_is_a_formula(file, photos, run):
     Image.open(GOOD[0]).save("=1+1.png")

@@ -6,6 +6,8 @@ import io
 import lzma
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,11 +15,13 @@ from pathlib import Path
 import pytest
 from commands import adbench
 
+from adbench.data import prepare as preparing
 from adbench.data import unpack as limits
 from adbench.data.archive import Archive
 from adbench.data.prepare import prepare
 from adbench.data.unpack import unpack
 from adbench.errors import AdbenchError, DataError
+from adbench.system.files import scratch_folder
 
 KNOWN = Archive("It is free.", "*/train/good")
 CONTENT = {f"part/train/good/{n:03}.png": os.urandom(2000) for n in range(3)}
@@ -87,17 +91,38 @@ def test_a_second_time_nothing_is_done(tmp_path):
 
 @pytest.mark.fault("archive", shows="kept")
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    left = tmp_path / "data/.parts.abc.unpacking/content"
-    left.mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    script = (
+        "import os, pathlib, sys; from adbench.system.files import scratch_folder\n"
+        "with scratch_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'content').mkdir(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "data/parts"], check=True)
+    assert len(list((tmp_path / "data").glob(".parts.*/content"))) == 1
     run(tmp_path, made(tmp_path / "a.zip", CONTENT))
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["parts"]
 
 
-def test_what_is_unpacked_to_a_longer_name_at_the_same_time_stays(tmp_path):
-    other = tmp_path / "data/.parts.new.abc.unpacking"
-    other.mkdir(parents=True)
-    run(tmp_path, made(tmp_path / "a.zip", CONTENT))
-    assert other.is_dir()
+@pytest.mark.fault("archive", shows="kept")
+def test_what_another_process_unpacks_to_the_same_place_at_the_same_time_stays(
+    tmp_path, monkeypatch
+):
+    archive = made(tmp_path / "a.zip", CONTENT)
+
+    def with_another(*words):
+        monkeypatch.setattr(preparing, "unpack", unpack)
+        # It has another cache, and so it does not wait for the lock.
+        prepare(KNOWN, archive, tmp_path / "data/parts", None, str(tmp_path / "other cache"))
+        return unpack(*words)
+
+    monkeypatch.setattr(preparing, "unpack", with_another)
+    (tmp_path / "data").mkdir()
+    with scratch_folder(tmp_path / "data/parts") as unpacking:
+        _, told = run(tmp_path, archive)
+        assert unpacking.is_dir()
+    assert told == f"{tmp_path}/data/parts was made by another process meanwhile and stays as it is"
+    assert held(tmp_path / "data/parts") == CONTENT
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["parts"]
 
 
 def test_the_sha256_is_compared_and_may_be_given(tmp_path):
@@ -140,6 +165,15 @@ def test_damage_is_refused(tmp_path, name):
     data[middle : middle + 8] = bytes(8)
     archive.write_bytes(bytes(data))
     refused(tmp_path, archive, "cut off or damaged")
+
+
+@pytest.mark.fault("archive", shows="error")
+def test_a_name_with_nul_is_refused(tmp_path):
+    info = tarfile.TarInfo("part")
+    info.pax_headers = {"path": "part\0odd"}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    refused(tmp_path, tmp_path / "a.tar", r"a\.tar: is cut off or damaged \(embedded null")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(600)])

@@ -143,6 +143,20 @@ def test_wrong_rows_of_the_split_of_visa_are_named(visa, row, message):
         VisA(root=str(visa)).load("pcb1")
 
 
+@pytest.mark.parametrize(("part", "uses"), [("train", "train"), ("test", "train and test")])
+@pytest.mark.fault("image", shows="error")
+def test_an_image_that_the_split_of_visa_names_twice_is_refused(visa, part, uses):
+    name = "pcb1/Data/Images/Normal/0000.JPG"
+    with (visa / "split_csv/1cls.csv").open("a") as file:
+        file.write(f"pcb1,{part},normal,{name},\n")
+    message = f"split_csv/1cls.csv: names {name} 2 times, for {uses}; leave one of these lines"
+    dataset = VisA(root=str(visa))
+    with pytest.raises(DataError) as caught:
+        dataset.load("pcb1")
+    assert str(caught.value) == message
+    assert problems(dataset) == [message]
+
+
 def test_a_missing_split_and_an_unknown_category_of_visa_are_named(visa):
     picture(visa / "pcb1/Data/Images/Normal/9999.JPG")
     assert problems(VisA(root=str(visa))) == [
@@ -314,6 +328,17 @@ def test_what_is_wrong_with_the_cells_is_named(cells, monkeypatch):
     monkeypatch.setattr("adbench.data.elpv.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"elpv-dataset: not installed; run pip install .*\[elpv\]"):
         ELPV().names()
+
+
+@pytest.mark.fault("image", shows="error")
+def test_labels_of_elpv_that_are_no_utf8_are_named(cells):
+    (cells / "labels.csv").write_bytes(b"images/\xe9.png 0.0 mono\n")
+    with pytest.raises(DataError, match=r"labels\.csv: cannot be read: 'utf-8' codec can't decode"):
+        ELPV(root=str(cells)).load("mono")
+
+
+def test_a_category_of_elpv_that_is_named_twice_is_read_once(cells):
+    assert ELPV(root=str(cells), categories=("poly", "mono", "poly")).names() == ["poly", "mono"]
 
 
 def test_the_cells_of_the_package_are_complete():

@@ -128,6 +128,28 @@ def test_the_header_says_how_the_detector_came_to_be(pictures, tmp_path):
     assert not header.has_weights
 
 
+def test_the_network_of_a_saved_detector_computes_where_the_user_says(file, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    detector = saved.load(file, "cpu").detector
+    assert (detector.device, detector.backbone.computes_on()) == ("cpu", "cpu")
+    detector = saved.load(file).detector
+    assert (detector.device, detector.backbone.computes_on()) == ("cuda", "cuda")
+
+
+def test_a_detector_of_openvino_is_read_beside_a_gpu(rewritten, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def with_openvino(header):
+        header["parts"]["backbone"]["engine"] = "openvino"
+        return header
+
+    path = rewritten(with_openvino)
+    assert saved.load(path, "cpu").detector.backbone.engine == "openvino"
+    with pytest.raises(AdbenchError, match="got device=auto; set device=cpu"):
+        saved.load(path)
+
+
 def test_the_threshold_is_the_split_conformal_quantile_of_scores_out_of_folds(file):
     header = saved.load(file, "cpu").header
     ordered = sorted(header.normal.scores)

@@ -2,12 +2,14 @@
 
 import json
 from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 from commands import adbench, mvtec
 from made_runs import METHODS, plans, run_jobs
 from PIL import Image
 
+from adbench.bench import plan as planning
 from adbench.cli.fit import command
 from adbench.cli.job import Task, planned_job
 from adbench.config.compose import Configs
@@ -129,6 +131,17 @@ def test_settings_of_saved_detectors_are_refused_without_one(images):
         words = [*images, word]
         with pytest.raises(AdbenchError, match="is read only where the setting detector names"):
             planned_job(CONFIGS.compose(words), words)
+
+
+def test_a_graph_is_planned_on_the_cpu_alone(images, monkeypatch):
+    opened = SimpleNamespace(header=SimpleNamespace(labels={}))
+    monkeypatch.setattr(planning, "open_detector", lambda *_: opened)
+    words = [*images, "detector=part.onnx"]
+    for device in ("auto", "cpu"):
+        planned = planning.plan(CONFIGS.compose([*words, f"device={device}"]))
+        assert planned.options.device == "cpu"  # which the record names
+    with pytest.raises(AdbenchError, match=r"^device=cuda: an \.onnx file computes on the CPU$"):
+        planning.plan(CONFIGS.compose([*words, "device=cuda"]))
 
 
 def test_images_that_reach_the_network_at_another_size_fail_by_name(

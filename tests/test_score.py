@@ -15,7 +15,9 @@ from sklearn.metrics import roc_auc_score
 from adbench.bench import given
 from adbench.cli.main import main
 from adbench.cli.score_words import USAGE
+from adbench.data.folder import Folder
 from adbench.data.geometry import Geometry
+from adbench.data.given_scores import read_scores
 from adbench.data.map_files import read_map
 from adbench.data.mvtec import MVTec
 from adbench.errors import AdbenchError, DataError
@@ -273,6 +275,56 @@ def test_rows_are_found_by_paths_and_by_names(tmp_path, score, name):
     code, told = score(tmp_path / "maps", f"scores={tmp_path / 's.csv'}")
     assert code == 0, told
     assert "100.00" in told
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Test images of a user: photos/bad and photos/good, seen from the folder with photos."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("bad/0.png", "bad/1.png", "good/0.png", "train/0.png"):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(Path("photos", name))
+    dataset = Folder(
+        root="photos", normal="train", normal_test="good", abnormal="bad", category="parts"
+    )
+    return {"parts": dataset.load("parts").test}
+
+
+@pytest.mark.parametrize("start", ["", "photos/", "./photos/", "{here}/photos/", "/far/photos/"])
+def test_rows_of_own_images_are_found_by_the_paths_that_predict_writes(tmp_path, own, start):
+    names = [f"{start.format(here=tmp_path)}{sample.name}" for sample in own["parts"]]
+    write_scores(tmp_path / "s.csv", [1, 2, 3], names)
+    assert read_scores(tmp_path / "s.csv", own) == {"parts": [1, 2, 3]}
+
+
+def test_a_path_from_the_folder_here_is_the_image_that_it_leads_to(tmp_path, own, monkeypatch):
+    monkeypatch.chdir(tmp_path / "photos/bad")
+    write_scores(tmp_path / "s.csv", [1, 2, 3], ["0.png", "1.png", "../good/0.png"])
+    assert read_scores(tmp_path / "s.csv", own) == {"parts": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["0.png"], r"rows that fit several test images \(1\): 0\.png"),
+        (["photos/bad/0.png", "/far/photos/bad/0.png"], r"several rows \(1\): bad/0\.png"),
+        (["others/bad/0.png"], r"rows of no test image \(1\): others/bad/0\.png"),
+        (["photos/train/0.png"], r"rows of no test image \(1\): photos/train/0\.png"),
+    ],
+)
+@pytest.mark.fault("map", shows="error")
+def test_rows_that_may_be_of_other_own_images_are_named(tmp_path, own, names, message):
+    write_scores(tmp_path / "s.csv", range(len(names)), names)
+    with pytest.raises(DataError, match=message):
+        read_scores(tmp_path / "s.csv", own)
+
+
+@pytest.mark.fault("map", shows="error")
+def test_rows_of_another_category_are_not_taken_for_those_of_the_chosen_one(tmp_path, score):
+    (tmp_path / "given").mkdir()
+    names = [f"/far/grid/{name}.png" for name in NAMES]
+    write_scores(tmp_path / "given" / "scores.csv", range(6), names)
+    assert "rows of no test image (6)" in score(tmp_path / "given")[1]
 
 
 @pytest.mark.parametrize("message", ["line 2: the score 'high' is no number", "line 7: the score"])

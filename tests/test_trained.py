@@ -1,5 +1,6 @@
 """Systems that train on images are detectors like any other; those of anomalib, on small images."""
 
+import dataclasses
 import importlib.util
 import math
 
@@ -16,7 +17,7 @@ from adbench.data.geometry import Geometry
 from adbench.data.samples import Images
 from adbench.detectors.anomalib import library, training
 from adbench.detectors.anomalib.detector import Normal
-from adbench.detectors.anomalib.extractor import extractor
+from adbench.detectors.anomalib.extractor import extractor, student
 from adbench.detectors.detector import MakesDetector
 from adbench.detectors.direct import Direct
 from adbench.errors import AdbenchError, ImpossibleError, NotFittedError
@@ -286,6 +287,28 @@ def test_the_teacher_of_stfpm_is_the_backbone_and_stays_so(fitted):
     )
 
 
+@pytest.mark.parametrize(("seed", "more"), [(0, 0), (3, 2**32), (2**64 - 1, 0)])
+def test_a_student_never_starts_as_its_teacher(seed, more):
+    teacher = TimmMaps("resnet18", weights="random", seed=seed + more, device="cpu")
+    names = ["cut.network.conv1.weight", "cut.network.layer1.0.conv1.weight"]
+    first = student(teacher, [1], (64, 64), seed).network.state_dict()
+    own = teacher.module((64, 64), [1]).state_dict()
+    assert not any(torch.equal(first[name], own[name]) for name in names)
+    other = TimmMaps("resnet18", weights="random", seed=1, device="cpu")
+    apart = student(other, [1], (64, 64), seed).network.state_dict()
+    assert all(torch.equal(apart[name], own[name]) for name in names)  # as always
+
+
+def test_seeds_are_those_that_torch_takes():
+    with training.seeded(202611262136):  # which is more than numpy takes
+        large = float(torch.rand(1)), np.random.rand()  # noqa: NPY002
+    with training.seeded(202611262136 % 2**32):
+        assert large == (float(torch.rand(1)), np.random.rand())  # noqa: NPY002
+    for name in SYSTEMS:
+        with pytest.raises(AdbenchError, match=r"method\.seed: must be less than 1844"):
+            unfitted(name, f"method.seed={2**64}")
+
+
 @trains
 def test_without_penalty_images_their_term_alone_is_left_out():
     from adbench.detectors.anomalib.efficientad import loss
@@ -324,10 +347,27 @@ def test_a_teacher_and_penalty_images_come_from_files(tmp_path):
     found = fitted.trained.model.model.teacher.conv1.weight
     torch.testing.assert_close(found, teacher.conv1.weight)
     assert any("read from a file" in note for note in fitted.facts()["notes"])
+    model = fitted.trained.model.model
+    learned = [model.student, model.ae, model.mean_std, model.quantiles]
+    tensors = [t for part in learned for t in (*part.parameters(), *part.buffers())]
+    assert fitted.facts()["state_bytes"] == sum(t.nbytes for t in tensors)
     bad = tmp_path / "bad.pth"
     torch.save({"weight": torch.zeros(2)}, bad)
     with pytest.raises(AdbenchError, match=r"method.teacher=.*bad.pth: does not fit the small"):
         unfitted("efficientad", f"method.teacher={bad}").fit(pictures(3), Direct())
+
+
+@trains
+def test_images_of_several_sizes_are_distilled_on(tmp_path):
+    from PIL import Image
+
+    for number, size in enumerate([(300, 375), (375, 300), (300, 250)]):
+        Image.new("RGB", size, (60 * number, 90, 30)).save(tmp_path / f"{number}.png")
+    detector = unfitted(
+        "efficientad", f"method.distill_images={tmp_path}", "method.distill_batch=3"
+    )
+    whole = dataclasses.replace(detector, geometry=Geometry(resize=None, crop=None, area=256))
+    assert whole.fit(pictures(3, edge=256), Direct()).size == (256, 256)
 
 
 # Through the commands.

@@ -52,6 +52,32 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
+class OnDevice(Protocol):
+    """A backbone that has a device of its own, which need not be that of the method."""
+
+    def computes_on(self) -> str:
+        """The torch device of the network, such as ``cuda:0``.
+
+        Raises:
+            AdbenchError: It is not there.
+        """
+        ...
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A backbone whose numbers depend on more than the content of the file of its weights."""
+
+    def moved(self, weights: str) -> Self:
+        """A copy that gives the same numbers from the same weights in another file.
+
+        Args:
+            weights: The path of that file.
+        """
+        ...
+
+
+@runtime_checkable
 class Carries(Protocol):
     """A backbone whose network can be made again from tensors, without its file."""
 

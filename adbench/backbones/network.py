@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from adbench.errors import ImpossibleError
@@ -12,6 +13,8 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 Precision = Literal["fp32", "bf16"]
 EngineName = Literal["torch", "openvino"]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+"""What torch draws from. It takes 64 bits, of which a CPU reads the lower 32."""
 Run = Callable[[Tensor], Sequence[Tensor]]
 """From normalised (b, 3, H, W) float32 images to the network's outputs, which stand until the next
 call."""

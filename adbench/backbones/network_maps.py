@@ -14,10 +14,17 @@ from torch import Tensor, nn
 
 from adbench.backbones import openvino_engine, trial
 from adbench.backbones.engine import Engine
-from adbench.backbones.network import EngineName, Network, Precision, Size, outputs_of
+from adbench.backbones.network import (
+    EngineName,
+    Network,
+    Precision,
+    Seed,
+    Size,
+    outputs_of,
+)
 from adbench.backbones.weights import sha256_of_file, sha256_of_state
 from adbench.system.files import expanded
-from adbench.system.machine import version
+from adbench.system.machine import device_name, version
 from adbench.system.settings import STRICT, When
 
 
@@ -43,7 +50,7 @@ class NetworkMaps(ABC):
     """The library's name of the network."""
     weights: str
     """Which weights it has, or random: drawn from ``seed``."""
-    seed: Annotated[int, Field(ge=0), When("is_random")] = 0
+    seed: Annotated[Seed, When("is_random")] = 0
     """Of random weights. It is not the run's seed: the features stay the same when a method is
     repeated with other seeds."""
     blocks: list[int] | None = None
@@ -107,9 +114,17 @@ class NetworkMaps(ABC):
         """See ``Backbone.extract``."""
         return self._engine.extract(images, layers, vectors)
 
+    def computes_on(self) -> str:
+        """See ``adbench.backbones.backbone.OnDevice``."""
+        return device_name(self.device)
+
     def release(self) -> None:
         """See ``Backbone.release``."""
         self._engine.release()
+
+    def moved(self, weights: str) -> Self:
+        """See ``adbench.backbones.backbone.Moves``."""
+        return dataclasses.replace(self, weights=weights)
 
     def carry(self, state: Mapping[str, Tensor], sha256: str, words: Mapping[str, Any]) -> Self:
         """See ``adbench.backbones.backbone.Carries``."""

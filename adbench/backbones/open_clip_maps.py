@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -34,6 +34,16 @@ class OpenClipMaps(NetworkMaps):
     """TAG: published weights of that model, such as ``openai``, from the Hugging Face hub or its
     local cache. PATH: a .safetensors or torch file of the whole CLIP model. random: drawn from
     ``seed``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._tag: str | None = None
+
+    def moved(self, weights: str) -> Self:
+        """See ``adbench.backbones.backbone.Moves``; the normalisation is that of the tag."""
+        copied = super().moved(weights)
+        copied._tag = self.weights
+        return copied
 
     def _find_file(self) -> Path:
         if self._is_path:
@@ -117,8 +127,7 @@ class OpenClipMaps(NetworkMaps):
             )
         tags = open_clip.list_pretrained_tags_by_model(self.model)
         if self.is_random or self._is_path or (self._carried and self.weights not in tags):
-            # The normalisation is that of the model's published weights.
-            return open_clip.get_pretrained_cfg(self.model, tags[0]) if tags else _CLIP
+            return self._unpublished(tags)
         if self.weights not in tags:
             raise AdbenchError(
                 f"backbone.weights={self.weights}: no such file, and {self.model} was published "
@@ -131,6 +140,28 @@ class OpenClipMaps(NetworkMaps):
                 f"{self.model} has; set backbone.model={self.model}-quickgelu"
             )
         return published
+
+    def _unpublished(self, tags: list[str]) -> dict[str, Any]:
+        """The normalisation of weights without a tag: that of the model's published weights."""
+        known: dict[str | None, dict[str, Any]] = {
+            tag: _library().get_pretrained_cfg(self.model, tag) for tag in tags
+        }
+        if self._tag in known:
+            return known[self._tag]
+        first = known[tags[0]] if tags else _CLIP
+        others = [tag for tag in tags if not _normalise_alike(known[tag], first)]
+        if others and self._is_path and not self._carried:
+            raise AdbenchError(
+                f"backbone.weights={self.weights}: a file does not say how its images are "
+                f"normalised, and the published weights of {self.model} differ in it: "
+                f"{', '.join(others)} from the others; set backbone.weights to the file's tag, one "
+                f"of {', '.join(tags)}, or take another model"
+            )
+        return first
+
+
+def _normalise_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(tuple(one[name]) == tuple(other[name]) for name in ("mean", "std"))
 
 
 def _require_readable(path: Path) -> None:

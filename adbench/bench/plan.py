@@ -1,6 +1,6 @@
 """What a run is made of, built from a composed config and checked before any work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from adbench.data.samples import Dataset
 from adbench.detectors.detector import Decides, Detector, MakesDetector
 from adbench.detectors.feature_detector import FeatureDetector
 from adbench.detectors.header import DETECTOR as DETECTOR
-from adbench.detectors.opening import Runtime, open_detector
+from adbench.detectors.opening import ONNX, Runtime, open_detector
 from adbench.errors import AdbenchError
 from adbench.system.files import expanded
 from adbench.system.machine import DEVICES, MOST_THREADS, device_name
@@ -133,6 +133,10 @@ def plan(
         detector, labels = described(config, options.device, builder)
     else:
         path = expanded(options.detector)
+        if path.suffix.lower() == ONNX:
+            if options.device not in ("auto", "cpu"):
+                raise AdbenchError(f"device={options.device}: an {ONNX} file computes on the CPU")
+            options = replace(options, device="cpu")  # the record must name no GPU
         opened = open_detector(path, options.device, options.weights, options.runtime)
         detector, labels = opened, opened.header.labels
     return Plan(options, labels | own, dataset, tuple(dataset.names()), detector, timing_refused)

@@ -31,7 +31,7 @@ class Prediction:
     """What a detector says of an image. Without an error, there is a score."""
 
     path: Path | None = None
-    """The file; None for an image that came as an array."""
+    """The file; None for an image that came as an array, and for an empty name."""
     score: float | None = None
     """Higher is more anomalous."""
     threshold: float | None = None
@@ -139,7 +139,7 @@ class Predictor:
         """``predict_all`` of paths and arrays."""
         with ThreadPoolExecutor(threads()) as pool, libraries_known():
             for chosen, decoded in _decoded(images, batch, pool):
-                paths = [path_of(i) if isinstance(i, str | os.PathLike) else None for i in chosen]
+                paths = [_path(image) for image in chosen]
                 good = {i: a for i, a in enumerate(decoded) if isinstance(a, np.ndarray)}
                 scored = self._scored([paths[i] for i in good], list(good.values()), maps)
                 found = dict(zip(good, scored, strict=True))
@@ -254,6 +254,11 @@ def _decode(image: Image) -> np.ndarray | AdbenchError:
         return _pixels(one(image))
     except AdbenchError as error:
         return error
+
+
+def _path(image: Image) -> Path | None:
+    """Of the file of an image. An array has none, nor has an empty name, which has an error."""
+    return path_of(image) if isinstance(image, str | os.PathLike) and os.fspath(image) else None
 
 
 def _pixels(image: Path | np.ndarray) -> np.ndarray:

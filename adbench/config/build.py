@@ -65,9 +65,10 @@ class Builder:
 
     def part(self, config: DictConfig, path: str) -> Any:
         """What ``build`` gives for a part of a composed config. Raises what it raises."""
-        settings, raw = self.settings(config)[path], self._raw[path]
+        settings = self.settings(config).get(path)
         if not isinstance(settings, dict):
             raise _no_node(path, settings)
+        raw = self._raw[path]
         refuse_computed(raw, (path,), self._raw, path, _RECORDED.get(path))
         key = repr([path, raw, settings])
         if key not in self._built:

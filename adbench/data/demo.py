@@ -62,8 +62,8 @@ class Demo:
     """The cache folder; null: this system's folder for the user's caches."""
 
     def names(self) -> list[str]:
-        """The chosen categories."""
-        return list(self.categories)
+        """The chosen categories, each once."""
+        return list(dict.fromkeys(self.categories))
 
     def load(self, category: str) -> Split:
         """The images of one category, drawn where they are not there yet.

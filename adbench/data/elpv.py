@@ -55,9 +55,9 @@ class ELPV:
     """The folder that holds labels.csv and images; null: that of the installed package."""
 
     def names(self) -> list[str]:
-        """The chosen categories. Raises DataError where the images are missing."""
+        """The chosen categories, each once. Raises DataError where the images are missing."""
         self._root()
-        return list(self.categories)
+        return list(dict.fromkeys(self.categories))
 
     def load(self, category: str) -> Split:
         """The cells of one category, sorted by name.
@@ -115,8 +115,12 @@ class ELPV:
     def _cells(self, category: str) -> list[tuple[Path, float]]:
         """The image and the probability of each cell of a category."""
         root = self._root()
+        try:
+            text = (root / LABELS).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{shown(root / LABELS)}: cannot be read: {error}") from error
         cells = []
-        for number, line in enumerate((root / LABELS).read_text("utf-8").splitlines(), start=1):
+        for number, line in enumerate(text.splitlines(), start=1):
             words = line.split()
             if not words:
                 continue

@@ -164,7 +164,14 @@ class Folder:
             raise DataError(
                 f"dataset.normal: {shown(folder)} holds 1 image; 2 are needed to hold one out"
             )
+        # An image that several given folders hold under one name may show one part several times.
         groups = {s: s.path.relative_to(place).as_posix() for s, place in normal.items()}
+        if len(names := set(groups.values())) < 2:
+            raise DataError(
+                f"dataset.normal: all {len(normal)} images are called {some(names)} in their "
+                "folders, and images of one name are held out together; 2 names are needed to hold "
+                "one out, or give test images by dataset.normal_test"
+            )
         return hold_out(groups, self.holdout, self.seed)
 
     def _oddities(self) -> list[str]:

@@ -7,8 +7,9 @@ belongs to ``test/broken_large/003.png``.
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from adbench.data.listing import files_below, shown, some
 from adbench.data.map_files import SUFFIXES
@@ -91,8 +92,8 @@ def read_scores(path: Path, categories: Mapping[str, Sequence[Sample]]) -> dict[
     """The scores of the test images of some categories, in their order, from one CSV file.
 
     Args:
-        path: Has the columns path (or name) and score. A path is that of the image file, or ends
-            as the name of its image does.
+        path: Has the columns path (or name) and score. A path is that of the image file, also as
+            seen from the folder in which the program is, or it ends as the name of its image does.
         categories: Category -> its test images.
 
     Raises:
@@ -149,12 +150,18 @@ class _Endings:
         for category, samples in categories.items():
             for place, sample in enumerate(samples):
                 image, name = (category, place), PurePosixPath(sample.name)
-                self._files[sample.path.as_posix()] = image
-                for last in (name.name, name.stem):
-                    parts = (category, *name.parent.parts, last)
-                    self._whole.setdefault(parts, set()).add(image)
-                    for start in range(len(parts)):
-                        self._any.setdefault(parts[start:], set()).add(image)
+                self._files[_absolute(sample.path)] = image
+                # The folder above the name is that of the category, but not for own images. It is
+                # needed all the same: other images elsewhere may have the same names.
+                above = sample.path.parts[: -len(name.parts)][-1:]
+                for start in {(category,), above}:
+                    for last in (name.name, name.stem):
+                        self._add((*start, *name.parent.parts, last), image)
+
+    def _add(self, parts: _Parts, image: _Image) -> None:
+        self._whole.setdefault(parts, set()).add(image)
+        for start in range(len(parts)):
+            self._any.setdefault(parts[start:], set()).add(image)
 
     def of(self, parts: _Parts) -> set[_Image]:
         """The images whose names end in all of these parts."""
@@ -162,8 +169,8 @@ class _Endings:
 
     def within(self, text: str) -> set[_Image]:
         """The images that a path may mean, which may begin with folders of another machine."""
-        if text in self._files:
-            return {self._files[text]}
+        if image := self._files.get(_absolute(text)):
+            return {image}
         path = PurePosixPath(text)
         for parts in (path.parts, (*path.parent.parts, path.stem)):
             if found := self.of(parts):
@@ -172,6 +179,11 @@ class _Endings:
                 if found := self._whole.get(parts[start:], set()):
                     return found
         return set()
+
+
+def _absolute(path: str | Path) -> str:
+    """One spelling of the path of a file, which may be relative."""
+    return PurePath(os.path.abspath(path)).as_posix()
 
 
 def _one_each(

@@ -39,8 +39,8 @@ class Layout:
         """The images of a category, sorted by name.
 
         Raises:
-            DataError: No training images, no test images, or an anomalous image without a mask or
-                with several where it has one; names them.
+            DataError: No training images, no test images, an anomalous image without a mask or
+                with several where it has one, or a mask of several images; names them.
         """
         folder = root / category
         train = [
@@ -93,7 +93,7 @@ class Layout:
         )
 
     def _require_masks(self, category: str, folder: Path, masks: Masks) -> None:
-        """Refuse anomalous images without a mask, and with several where one is meant."""
+        """Refuse images without a mask, with several where one is meant, and with a shared one."""
         if missing := [path for path in masks if not masks[path]]:
             place = self._place(folder, missing[0])
             wanted = place if self.folder_of_masks else place / f"{missing[0].stem}_mask.png"
@@ -110,6 +110,13 @@ class Layout:
                 f"{shown(several[0])} has {len(held)} masks, {some(str(mask) for mask in held)}; "
                 "leave one of them"
             )
+        owners: dict[Path, Path] = {}
+        for image, mask in ((image, mask) for image, found in masks.items() for mask in found):
+            if (owner := owners.setdefault(mask, image)) != image:
+                raise DataError(
+                    f"{shown(mask)} fits {shown(owner)} and {shown(image)}; give every image a "
+                    "stem of its own, and its masks the same one"
+                )
 
     def _masks(self, folder: Path) -> Masks:
         """The masks of each anomalous image.

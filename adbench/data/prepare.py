@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from adbench.data.archive import Archive
 from adbench.data.listing import shown, some, visible
 from adbench.data.unpack import unpack
 from adbench.errors import AdbenchError, DataError
-from adbench.system.files import cache_folder, existing_folder, try_folder
+from adbench.system.files import cache_folder, existing_folder, scratch_folder, try_folder
 from adbench.system.progress import doing
 from adbench.system.settings import digest
 from adbench.system.waiting import turn
@@ -32,7 +31,8 @@ def prepare(
         archive: The file.
         out: The folder that is made. Where it holds something already, nothing is done.
         sha256: What the user expects of the file in place of what is known; None for that.
-        cache: The folder of caches, which takes a lock.
+        cache: The folder of caches, which takes a lock. A process with another cache does not wait;
+            then both unpack, and what is whole first stays.
 
     Raises:
         DataError: The archive is missing or another one, or ``unpack`` refuses it, or it holds no
@@ -43,12 +43,14 @@ def prepare(
     locks = cache_folder(cache) / "prepare"
     locks.mkdir(parents=True, exist_ok=True)
     with turn(FileLock(locks / f"{digest(str(out))}.lock"), f"prepares {shown(out)}"):
-        if out.is_dir() and any(out.iterdir()):
+        if _holds_something(out):
             return [f"{shown(out)} is there already; nothing was unpacked"]
         if out.exists() and not out.is_dir():
             raise AdbenchError(f"out={shown(out)}: is a file; name a folder")
         told = _verified(archive, sha256 or known.sha256)
         files = _unpacked(known, archive, out)
+    if files is None:
+        return [told, f"{shown(out)} was made by another process meanwhile and stays as it is"]
     return [told, f"{files:,} files were unpacked into {shown(out)}"]
 
 
@@ -70,8 +72,15 @@ def _verified(archive: Path, expected: str | None) -> str:
     return f"{shown(archive)} has the expected sha256 {found}"
 
 
-def _unpacked(known: Archive, archive: Path, out: Path) -> int:
-    """Unpack beside the place and move what is whole there; the number of files."""
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _unpacked(known: Archive, archive: Path, out: Path) -> int | None:
+    """Unpack beside the place and move what is whole there; the number of files.
+
+    None where another process put something there before.
+    """
     try:
         try_folder(out.parent)
         place = existing_folder(out.parent)
@@ -85,13 +94,8 @@ def _unpacked(known: Archive, archive: Path, out: Path) -> int:
             f"{shown(out.parent)}: has {free / 2**20:,.0f} MiB free, and the archive alone has "
             f"{size / 2**20:,.0f}; name another place by out=DIR"
         )
-    for left_behind in place.glob(".*.unpacking"):
-        if left_behind.name.rsplit(".", 2)[0] == f".{out.name}":  # of a process that was killed
-            shutil.rmtree(left_behind, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        dir=place, prefix=f".{out.name}.", suffix=".unpacking"
-    ) as name:
-        made = Path(name) / "content"
+    with scratch_folder(out) as scratch:
+        made = scratch / "content"
         made.mkdir()
         with doing("unpack"):
             files = unpack(archive, made)
@@ -102,7 +106,12 @@ def _unpacked(known: Archive, archive: Path, out: Path) -> int:
                 f"{some(path.name for path in visible(made)) or 'nothing'}; is it another dataset?"
             )
         out.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(found, out)
+        try:
+            os.replace(found, out)
+        except OSError:
+            if not _holds_something(out):
+                raise
+            return None
     return files
 
 

@@ -39,7 +39,8 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
 }
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
-    *(gzip.BadGzipFile, EOFError, NotImplementedError, UnicodeError),
+    *(gzip.BadGzipFile, EOFError, NotImplementedError),
+    ValueError,  # a name with NUL or of no encoding, or a number that is none
 )
 
 

@@ -5,6 +5,7 @@ that whatever is not 0 is anomalous.
 """
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,7 +86,8 @@ class VisA:
         """The images of one category, sorted by name, with a warning where some are missing.
 
         Raises:
-            DataError: The split file is missing or damaged, or names a file that is not there.
+            DataError: The split file is missing or damaged, names an image of the category twice,
+                trains on an anomalous one, or has no training or no test images.
         """
         split = self._read(category)
         warn_of_counts(category, split, PUBLISHED)
@@ -103,6 +105,13 @@ class VisA:
     def _read(self, category: str) -> Split:
         root = self._root()
         rows = [row for row in _rows(root) if row["object"] == category]
+        counts = Counter(row["image"] for row in rows)
+        if twice := next((name for name in counts if counts[name] > 1), None):
+            uses = dict.fromkeys(row["split"] for row in rows if row["image"] == twice)
+            raise DataError(
+                f"{SPLIT}: names {shown(twice)} {counts[twice]} times, for {' and '.join(uses)}; "
+                "leave one of these lines"
+            )
         parts: dict[str, list[Sample]] = {"train": [], "test": []}
         for row in rows:
             parts[row["split"]].append(_sample(root, category, row))

@@ -59,8 +59,9 @@ def header_of(said: Mapping[str, str], path: Path) -> Header:
 def preparation(geometry: Geometry, size: Size) -> str:
     """Lines of Python that turn the file ``path`` into the input ``images`` of a graph.
 
-    They do for a picture in 8-bit RGB what ``Geometry.image`` does for any. Resizing stays out of
-    the graph, because Pillow rounds to 8 bits between rows and columns.
+    They do for a picture in 8-bit RGB what ``read_image`` and ``Geometry.image`` do for any: it is
+    turned upright, resized and cropped. Resizing stays out of the graph, because Pillow rounds to 8
+    bits between rows and columns.
 
     Args:
         geometry: Of the detector.
@@ -70,8 +71,8 @@ def preparation(geometry: Geometry, size: Size) -> str:
     lines = [
         "import math",
         "import numpy",
-        "from PIL import Image",
-        "image = Image.open(path).convert('RGB')",
+        "from PIL import Image, ImageOps",
+        "image = ImageOps.exif_transpose(Image.open(path)).convert('RGB')",
     ]
     if (sides := _sides(geometry)) is not None:
         filter_ = f"Image.Resampling.{geometry.interpolation.upper()}"

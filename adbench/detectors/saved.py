@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adbench.backbones.backbone import Backbone, Carries
+from adbench.backbones.backbone import Backbone, Carries, Moves
 from adbench.config.targets import settings_class
 from adbench.data.geometry import Geometry
 from adbench.data.listing import shown
@@ -200,11 +200,11 @@ def load(path: Path, device: str = "auto", weights: str | None = None) -> SavedD
     metadata, arrays = _opened(path)
     header = read(metadata[HEADER], path)
     _require_content(path, metadata, arrays)
-    backbone, geometry, method = (
-        built(path, header, part) for part in ("backbone", "geometry", "method")
-    )
+    computes_on = device_name(device)  # refuses a device that is not there
+    backbone = built(path, header, "backbone", device)
+    geometry, method = (built(path, header, part) for part in ("geometry", "method"))
     backbone = _with_weights(path, header, backbone, arrays, weights)
-    detector = FeatureDetector(geometry, backbone, method, device_name(device))
+    detector = FeatureDetector(geometry, backbone, method, computes_on)
     layers, vectors = detector.reads()
     source, _ = Extractor(backbone, geometry).names(Images(), layers, vectors)
     learned = _learned(path, metadata[STATE], arrays, type(method))
@@ -257,8 +257,14 @@ def _require_content(path: Path, metadata: Mapping[str, str], arrays: dict[str, 
         )
 
 
-def built(path: Path, header: Header, part: str) -> Any:
+def built(path: Path, header: Header, part: str, device: str | None = None) -> Any:
     """A part of a saved detector: geometry, backbone or method.
+
+    Args:
+        path: Of the detector; named in errors.
+        header: Of the detector.
+        part: Its name.
+        device: Where the part is to compute, if it has such a setting, which no file holds.
 
     Raises:
         AdbenchError: Its class is not registered here or is no such part, or a setting is wrong.
@@ -266,6 +272,8 @@ def built(path: Path, header: Header, part: str) -> Any:
     settings = dict(header.parts.get(part, {}))
     where = f"{shown(path)}: {part}"
     cls = settings_class(settings.pop("_target_", None), where)
+    if device is not None and any(field.name == "device" for field in fields(cls)):
+        settings["device"] = device
     made: Any = check(cls, settings, where)
     if not all(hasattr(made, name) for name in _CONTRACT[part]):
         raise AdbenchError(f"{where}: {cls.__name__} is no {part}; fit the detector again")
@@ -287,7 +295,10 @@ def _with_weights(
         }
         carrying: Any = backbone.carry(tensors, wanted, header.weights)
         return cast(Backbone, carrying)
-    made: Any = replace(backbone, weights=weights) if weights is not None else backbone
+    made: Any = backbone
+    if weights is not None:
+        moves = isinstance(backbone, Moves)
+        made = backbone.moved(weights) if moves else replace(backbone, weights=weights)
     advice = (
         f"this detector was fitted with the weights {header.weights.get('name')} of sha256 "
         f"{wanted[:12]}...; give weights=PATH of that file, or fit with include_weights=true"

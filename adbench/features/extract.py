@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from adbench.backbones.backbone import Backbone
+from adbench.backbones.backbone import Backbone, OnDevice
 from adbench.data.geometry import Geometry
 from adbench.data.samples import Images
 from adbench.errors import AdbenchError
@@ -122,13 +122,15 @@ class Extractor:
         """Names all on which the features of every layer depend; empty for images without names."""
         if not images.digests:
             return ""
+        network = self.backbone
+        device = network.computes_on() if isinstance(network, OnDevice) else self.device
         parts = {
             "version": VERSION,
             "libraries": {"pillow": machine.version("pillow"), **self.backbone.versions()},
             "images": list(images.digests),
             "geometry": self.geometry.of_images(),
             "backbone": self.backbone.identity(),
-            "device": self.device.split(":")[0],
+            "device": device.split(":")[0],
         }
         return digest(parts)
 

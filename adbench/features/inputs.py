@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adbench.data.geometry import Geometry
-from adbench.data.images import Size, read_image
+from adbench.data.images import Size, image_size, read_image
 from adbench.data.samples import Images
 from adbench.errors import AdbenchError, DataError
 from adbench.system.parallel import threads
@@ -48,9 +48,11 @@ def batches_of(images: Images, geometry: Geometry, size: int) -> Iterator[Tensor
 
 
 def size_of_first(images: Images, geometry: Geometry) -> Size:
-    """(H, W) that the first image has under a geometry."""
-    height, width = _preparations(images, geometry)[0]().shape[:2]
-    return height, width
+    """(H, W) that the first image has under a geometry; it is neither decoded nor resized."""
+    if images.paths:
+        return geometry.size_of(image_size(images.paths[0]))
+    height, width = images.arrays[0].shape[:2]
+    return geometry.size_of((height, width))
 
 
 def place_of(images: Images) -> str:

@@ -79,6 +79,7 @@ def check(cls: type[T], settings: dict[str, Any], path: str) -> T:
         settings: JSON-like.
         path: Where the settings stand, such as ``method``; named in errors. Empty at the top.
     """
+    _refuse_beyond_json(settings, path)
     try:
         # Through JSON, so that a list can fill a tuple, and a mapping a part, while types stay
         # strict.
@@ -91,6 +92,24 @@ def digest(content: Any, length: int = 20) -> str:
     """A short name for JSON-like ``content``, the same whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _refuse_beyond_json(value: Any, place: str) -> None:
+    """Refuse what JSON has no form for, such as the bytes that YAML's ``!!binary`` gives."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            where = ".".join(filter(None, [place, str(key)]))
+            if isinstance(key, bytes):
+                raise AdbenchError(f"{where}: the name of a setting must be a text, got {key!r}")
+            _refuse_beyond_json(inner, where)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            _refuse_beyond_json(inner, f"{place}.{number}")
+    elif not isinstance(value, str | int | float | None):
+        raise AdbenchError(
+            f"{place}: must be a text, a number, true, false, null, or a list or mapping of these, "
+            f"got {value!r}"
+        )
 
 
 @cache

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from adbench.backbones.backbone import Backbone
+from adbench.backbones.network import Seed
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size
 from adbench.detectors.anomalib import library, training
@@ -48,7 +49,7 @@ class CFA:
     """Centres after them that repel it."""
     radius: Annotated[float, Field(gt=0)] = 1e-5
     """Of the spheres around the centres."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the layer's weights and of the order of the images."""
 
     def detector(self, geometry: Geometry, backbone: Backbone, device: str) -> AnomalibDetector:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adbench.backbones.backbone import Backbone
+from adbench.backbones.network import Seed
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size
 from adbench.detectors.anomalib import library, training
@@ -43,7 +44,7 @@ class CFlow:
     """Length of the vector that encodes a position."""
     clamp_alpha: Annotated[float, Field(gt=0)] = 1.9
     """Bound of the scales in a coupling block."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the flows' weights and permutations, and of the order of images and patches."""
 
     def detector(self, geometry: Geometry, backbone: Backbone, device: str) -> AnomalibDetector:

@@ -57,6 +57,8 @@ class Trained(NamedTuple):
     """What the record says of the training."""
     channels: dict[str, int]
     """Of each pyramid level that the model reads."""
+    given: tuple[nn.Module, ...] = ()
+    """Parts of the model that were not learned here, beside the backbone's frozen network."""
 
 
 class System(Protocol):
@@ -172,7 +174,7 @@ class AnomalibDetector:
             "weights": self.backbone.weights_in_words(),
             "channels": {} if self.trained is None else self.trained.channels,
             "notes": [f"a system of anomalib {version()}", *notes],
-            "state_bytes": 0 if self.trained is None else _learned_bytes(self.trained.model),
+            "state_bytes": 0 if self.trained is None else _learned_bytes(self.trained),
         }
 
     def wait(self) -> None:
@@ -229,10 +231,11 @@ def _content(path: Path) -> str:
     return digest(sorted(digests(all_of(path)[0])), length=64)
 
 
-def _learned_bytes(model: nn.Module) -> int:
+def _learned_bytes(trained: Trained) -> int:
     """Bytes of all tensors but those of frozen networks, which were not learned here."""
+    model = trained.model
     frozen = [m for m in model.modules() if isinstance(m, Extractor) and m.frozen]
-    known = {id(t) for m in frozen for t in _tensors(m)}
+    known = {id(t) for m in [*frozen, *trained.given] for t in _tensors(m)}
     return sum(t.nbytes for t in _tensors(model) if id(t) not in known)
 
 

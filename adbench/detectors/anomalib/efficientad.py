@@ -1,6 +1,7 @@
 """EfficientAD: a fast student, teacher and autoencoder (Batzner et al., arXiv 2303.14535)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from adbench.backbones.backbone import Backbone
+from adbench.backbones.network import Seed
 from adbench.backbones.state import read_state
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size
@@ -59,7 +61,7 @@ class EfficientAD:
     penalty_images: str | None = None
     """A folder of images on which the student is held back; the paper takes ImageNet. null: the
     penalty is left out."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of all weights, of the order of the images and of what is held out."""
 
     @property
@@ -125,7 +127,8 @@ class EfficientAD:
         )
         model.eval()
         model.quantiles.update(_quantiles(model, held, normal.device, code.reduce_tensor_elems))
-        return Trained(FromBytes(model), self._notes(total, len(learned), len(held)), {})
+        notes = self._notes(total, len(learned), len(held))
+        return Trained(FromBytes(model), notes, {}, () if self.distills else (model.teacher,))
 
     def _parted(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The images to train on, and those that are held out."""
@@ -158,7 +161,10 @@ class EfficientAD:
             return
         if (folder := self.files().get("distill_images")) is not None:
             images = Drawn(folder, self.seed)
-            draw = partial(images.batch, self.distill_batch, normal.geometry)
+            geometry = normal.geometry
+            if geometry.size is None:  # the images of a folder have many aspects
+                geometry = replace(geometry, resize=normal.size)
+            draw = partial(images.batch, self.distill_batch, geometry)
         else:
             endless = training.batches(
                 learned, self.distill_batch, self.distill_steps + STATISTICS + 1, self.seed

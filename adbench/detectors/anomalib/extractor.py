@@ -12,6 +12,10 @@ from adbench.backbones.network_maps import NetworkMaps
 from adbench.data.images import Size
 from adbench.errors import ImpossibleError
 
+APART = 2**31
+"""The bit in which the seed of a student differs from an equal one of its backbone. It is a high
+one, so that the student is not that of the next seed."""
+
 
 class Extractor(nn.Module):
     """(b, 3, H, W) float32 RGB in [0, 255] to feature maps by name, as anomalib's extractor.
@@ -100,8 +104,12 @@ def extractor(backbone: Any, layers: Sequence[int], size: Size) -> Extractor:
 def student(backbone: Any, layers: Sequence[int], size: Size, seed: int) -> Extractor:
     """The same architecture with random weights, to be trained.
 
+    They are not those of the backbone, where that has random weights too.
+
     Raises:
         ImpossibleError: As ``extractor``.
     """
+    if backbone.is_random and (backbone.seed - seed) % 2**32 == 0:  # on a CPU torch reads 32 bits
+        seed ^= APART  # from the same seed the student would be its teacher from the start
     untrained = dataclasses.replace(backbone, weights="random", seed=seed)
     return Extractor(untrained.module(size, layers), layers, size, frozen=False)

@@ -36,7 +36,7 @@ class Drawn:
         return read_image(self._paths[self._order.pop()])
 
     def batch(self, size: int, geometry: Geometry) -> Tensor:
-        """(b, 3, H, W) uint8 images under a geometry."""
+        """(b, 3, H, W) uint8 images under a geometry that gives every image one size."""
         return _stacked([geometry.image(self.next()) for _ in range(size)])
 
     def penalty(self, size: Size) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from adbench.backbones.backbone import Backbone
+from adbench.backbones.network import Seed
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size
 from adbench.detectors.anomalib import library
@@ -33,7 +34,7 @@ class AnomalibPatchCore:
     """Size of the neighbourhood that re-weights the image score; 1: no re-weighting."""
     batch: Annotated[int, Field(ge=1)] = 32
     """Images that go through the network at once."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the projection and of the first pick."""
 
     def detector(self, geometry: Geometry, backbone: Backbone, device: str) -> AnomalibDetector:

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from adbench.backbones.backbone import Backbone
+from adbench.backbones.network import Seed
 from adbench.data.geometry import Geometry
 from adbench.data.images import Size
 from adbench.detectors.anomalib import library, training
@@ -44,7 +45,7 @@ class STFPM:
     """Likewise."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.001
     """Anomalib's; the paper has 0.0001."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the student's weights and of the order of the images."""
 
     def detector(self, geometry: Geometry, backbone: Backbone, device: str) -> AnomalibDetector:

@@ -13,11 +13,14 @@ from adbench.system.progress import steps
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A block in which torch and numpy draw from ``seed``; outside they go on as before it."""
+    """A block in which torch and numpy draw from ``seed``; outside they go on as before it.
+
+    Numpy takes the lower 32 bits of the seed, as torch itself does on a CPU.
+    """
     state = np.random.get_state()  # noqa: NPY002  # the global one is what anomalib draws from
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         try:
             yield
         finally:
