@@ -38,7 +38,9 @@ from adbench.config.compose import Configs
 from adbench.detectors.detector import EstimatesMemory
 from adbench.detectors.family import Family
 from adbench.evaluation.measure import measure
+from adbench.evaluation.pairs import PixelPairs
 from adbench.results.heatmaps import save_heatmaps
+from adbench.results.raw import PIXELS, SCORES, pixels_npz
 from adbench.results.records import Record, load, load_pixels, load_scores, save
 from adbench.system.settings import class_name
 
@@ -160,13 +162,16 @@ def timed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Any], dict
     here = folder / "runs" / "records"
     more: dict[str, float] = {}
     costs: dict[str, Any] = {}
-    bytes_: dict[str, list[float]] = {"record": [], "score": [], "picture": [], "program": []}
+    kinds = ("record", "score", "pair", "picture", "program")
+    bytes_: dict[str, list[float]] = {kind: [] for kind in kinds}
+    empty = len(pixels_npz(PixelPairs(np.zeros((1, 1)), np.zeros(1), np.zeros(1))))
     for record in records:
-        path = here / f"{record.name}.json"
-        beside = [path.with_name(path.stem + suffix).stat().st_size for suffix in record.files]
-        listed = path.with_name(f"{path.stem}.scores.csv").stat().st_size
-        bytes_["record"].append(path.stat().st_size + sum(beside) - listed)
-        bytes_["score"].append(listed / record.counts["test"])
+        path, test = here / f"{record.name}.json", record.counts["test"]
+        beside = {s: path.with_name(path.stem + s).stat().st_size for s in record.files}
+        listed, pixels = beside.pop(SCORES), beside.pop(PIXELS, empty)
+        bytes_["record"].append(path.stat().st_size + sum(beside.values()) + empty)
+        bytes_["score"].append(listed / test)
+        bytes_["pair"].append(max(0, pixels - empty) / test**2)
     bytes_["picture"] = [f.stat().st_size for f in (folder / "runs" / "heatmaps").rglob("*.png")]
     for method in METHODS:
         share, planned, category, detector, scores = further(folder, method)

@@ -40,6 +40,7 @@ COSTS = {
     "seconds.metrics_per_megapixel": [0.0, 0.0, 0.0],
     "bytes.per_record": [1000, 800, 1200],
     "bytes.per_score": [10, 10, 10],
+    "bytes.per_pair": [2, 1, 3],
     "bytes.per_picture": [0, 0, 0],
     "bytes.program": [3e8, 2e8, 4e8],
 }
@@ -273,7 +274,8 @@ def test_a_bundle_is_worked_by_hand(tmp_path, rates):
     assert (cost.settings, cost.present, cost.images, cost.unknown) == (2, 0, 11, set())
     # layers 2 and 3 of EfficientNet-Lite0 at 224 pixels: 40 x 28 x 28 and 112 x 14 x 14 float32
     assert cost.features == 11 * 4 * (40 * 28 * 28 + 112 * 14 * 14)
-    assert cost.results == Estimate(2 * 1050, 2 * 850, 2 * 1250)
+    # 5 test images, and 5 x 5 pairs of them
+    assert cost.results == Estimate(2 * 1100, 2 * 875, 2 * 1325)
     assert cost.memory.low > 2e8
 
 
@@ -564,7 +566,7 @@ def test_each_disk_is_asked_for_what_is_written_there(tmp_path, rates, own_disks
             written += own_disks.written_by(bundle, costs[-1], content, found)
     assert [cost.settings for cost in costs] == [2, 1]  # the first two share their features
     rooms = {room.of: room.needed for room in own_disks.rooms(written, costs)[:-1]}
-    record = 5 * (1200 + 10 * 10)
+    record = 5 * (1200 + 10 * 10 + 3 * 10**2)
     assert rooms == {
         f"the disk of {cache_folder(None)}": 5 * costs[0].features,
         f"the disk of {tmp_path / 'other'}": 5 * costs[1].features,

@@ -258,6 +258,7 @@ class _Bundle:
         new, test = sum("metrics" in work.lacks for work in self.works), len(self.content.test)
         fixed = self.of.rates.cost
         record = fixed("bytes.per_record") + fixed("bytes.per_score") * test
+        record = record + fixed("bytes.per_pair") * test**2
         pictures = fixed("bytes.per_picture") * self._pictures(test)
         self.cost.results = (record + pictures) * new
 

@@ -10,6 +10,8 @@ TOGETHER = 2**29
 """Bytes that a pass may keep of settings until their anomaly maps are made."""
 PIXEL = 11
 """Bytes that the map, the mask and the sorted copies of the pixel metrics take of a pixel."""
+PAIR = 8
+"""Bytes of a pair of images in the counts of ``adbench.evaluation.pairs``."""
 
 
 def passes(largest: Detector, members: Sequence[Any], images: int) -> list[int]:
@@ -52,4 +54,4 @@ def room(
     kept = 0
     if len(members) > 1 and isinstance(largest, Shares):
         kept = min(TOGETHER, largest.sized(normal, provider).kept_bytes(test, members))
-    return PIXEL * pixels + kept
+    return PIXEL * pixels + PAIR * test**2 + kept
