@@ -117,11 +117,8 @@ def _record(
         folds: Gives thresholds that need fits of their own.
         first: Whether the process has done nothing before.
     """
-    work, detector, category = (
-        evaluation.works[place],
-        evaluation.family.members[place],
-        evaluation.category,
-    )
+    work, category = evaluation.works[place], evaluation.category
+    detector = evaluation.family.members[place]
     if isinstance(scored, Exception):
         raise scored
     record = work.known
