@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -341,3 +342,4 @@ def test_scores_that_are_all_rounding_are_compared_with_those_of_other_normal_im
     parity = measure(saved, Rounded(), images_for(saved.header, None))
     assert math.isclose(parity.score, 1e-6 / max(saved.header.normal.scores), rel_tol=0.5)
     assert parity.holds
+    assert not replace(parity, batch=math.nan).holds  # such as of a graph that fails in batches

@@ -43,7 +43,7 @@ class Parity:
     @property
     def holds(self) -> bool:
         """All differences are within the tolerance."""
-        return max(self.score, self.map, self.batch) <= TOLERANCE
+        return all(apart <= TOLERANCE for apart in (self.score, self.map, self.batch))  # no NaN
 
     def words(self) -> str:
         """The figures in a line."""
