@@ -211,12 +211,12 @@ class _Bundle:
         if any(work.lacks - {"folds"} for work in members) and not self._selected(detector):
             self._measured("fit", fit, train)
         if scored := len(by_lack["metrics"]):
-            times = self._passes(detector, by_lack["metrics"], test)
-            self._measured("score", score, train, test, scored, times)
+            count = self._passes(detector, by_lack["metrics"], test)
+            self._measured("score", score, train, test, settings=scored, count=count)
             self._metrics(scored)
         if thresholds := len(by_lack["train"]):
-            times = self._passes(detector, by_lack["train"], train)
-            self._measured("threshold", score, train, train, thresholds, times)
+            count = self._passes(detector, by_lack["train"], train)
+            self._measured("threshold", score, train, train, settings=thresholds, count=count)
         if jobs := by_lack["folds"]:
             folds = min(jobs[0].plan.options.folds, train)
             rest = max(1, train - train // folds)
@@ -291,7 +291,7 @@ class _Bundle:
         images: int,
         times: int = 1,
         settings: int = 1,
-        passes: int = 1,
+        count: int = 1,
     ) -> None:
         """Add measured seconds to a stage.
 
@@ -301,7 +301,7 @@ class _Bundle:
             images: At which the seconds are taken.
             times: How many times the seconds come.
             settings: How many settings share the work.
-            passes: In how many passes, of which each does the shared work again.
+            count: In how many passes, of which each does the shared work again.
         """
         found = self.of.rates.seconds(kind, images)
         if found is None:
@@ -309,7 +309,7 @@ class _Bundle:
             return
         more = self.of.rates.more.get(kind.method)
         share = Estimate(1, 0, 1) if more is None else Estimate.exactly(more)
-        factor = Estimate.exactly(passes) + share * (settings - passes)
+        factor = Estimate.exactly(count) + share * (settings - count)
         self._add(stage, found.seconds.times(factor) * times)
         whose = "this machine" if found.own else "shipped"
         self.cost.sources.setdefault(stage, set()).add(f"{whose}, {found.how}")

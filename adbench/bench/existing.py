@@ -96,8 +96,10 @@ class Kept:
     def has_order(self, detector: FeatureDetector, images: Images) -> bool:
         """Whether all picks of a detector's fit are kept."""
         method = detector.method
-        selection = method.selection() if isinstance(method, Selects) else None
-        if selection is None or not images.digests or not (self.folder / "orders").is_dir():
+        if not isinstance(method, Selects) or not images.digests:
+            return False
+        selection = method.selection()
+        if selection is None or not (self.folder / "orders").is_dir():
             return False
         try:
             key = self._extractor.names(images, *detector.reads())[1]
@@ -105,7 +107,7 @@ class Kept:
             return False
         wanted: dict[str, Any] = {"features": key, "device": self._device.split(":")[0]}
         order = Orders(self.folder).read({**wanted, **selection})
-        if order is None or not isinstance(method, Selects):
+        if order is None:
             return False
         layers, vectors = detector.reads()
         sizes = Shapes().features(detector.backbone, detector.geometry, images, layers, vectors)

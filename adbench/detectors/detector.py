@@ -149,7 +149,7 @@ class Shares(Protocol):
     def score_all(self, images: Images, variants: Sequence[Self], maps: bool) -> Iterator[Scores]:
         """Scores of copies that ``adopt`` gave, in one pass where that is possible.
 
-        Each is made when it is asked for, so that there need not be two of them at a time.
+        Each is computed when the caller takes it, so that two of them need not be held at a time.
         """
         ...
 
@@ -158,7 +158,7 @@ class Shares(Protocol):
         ...
 
     def kept_bytes(self, images: int, variants: Sequence[Self]) -> int:
-        """Bytes that such a pass keeps of the copies until their scores are asked for.
+        """Bytes that such a pass keeps of the copies until the caller takes their scores.
 
         Args:
             images: How many are scored.

@@ -53,7 +53,7 @@ class Family:
     def score(self, images: Images, places: Sequence[int], maps: bool = True) -> Iterator[Scores]:
         """Scores of the members at ``places``, in one pass over the images where they can.
 
-        Each is made when it is asked for.
+        Each is computed when the caller takes it.
         """
         if isinstance(self._largest, Shares):
             chosen: list[Any] = [self.members[place] for place in places]

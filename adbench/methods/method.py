@@ -74,9 +74,9 @@ class ScoresTogether(Protocol):
     ) -> Iterator[Scores]:
         """The scores of each of ``variants``, in their order.
 
-        The pass is made when the first scores are asked for. What it leaves of a variant are
-        scores of positions; a map at the input size is made only when its scores are asked for, so
-        that the caller can let go of one before the next.
+        The pass is made when the caller takes the first scores. It leaves the scores of positions
+        of each variant. A map at the input size is made when the caller takes its scores, so that
+        one map can be dropped before the next is made.
 
         Args:
             test: What to score.
@@ -92,7 +92,7 @@ class EstimatesKept(Protocol):
     """A method whose pass keeps more of the settings than a score for each position."""
 
     def kept_bytes(self, positions: int, variants: Sequence[Self]) -> int:
-        """Bytes that ``score_all`` keeps of ``variants`` until their scores are asked for.
+        """Bytes that ``score_all`` keeps of ``variants`` until the caller takes their scores.
 
         Args:
             positions: Of the feature maps of all images and layers.

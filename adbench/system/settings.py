@@ -6,7 +6,6 @@ Dataclasses that refuse what is wrong, and the part of them that bears on the nu
 import hashlib
 import json
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -63,7 +62,7 @@ def target_name(target: str) -> str:
 def unread(part: Any, path: list[str]) -> str | None:
     """Why the setting at ``path`` of a built object is not read; None where it is."""
     name, *rest = path
-    condition = _conditions(part.__class__).get(name)
+    condition = _conditions(type(part)).get(name)
     if condition is not None and not _holds(part, condition):
         words = (getattr(type(part), condition).__doc__ or condition).splitlines()[0].rstrip(".")
         return f"{name} is read only where {words[0].lower()}{words[1:]}"
@@ -112,7 +111,6 @@ def _refuse_beyond_json(value: Any, place: str) -> None:
         )
 
 
-@cache
 def _conditions(cls: type) -> dict[str, str]:
     """Setting -> the property on which it depends whether the setting is read."""
     hints = get_type_hints(cls, include_extras=True)
