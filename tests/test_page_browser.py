@@ -94,6 +94,11 @@ def wait_until(page, condition):
     raise AssertionError(condition)
 
 
+def wait_until_focused(page, picture):
+    """The browser tells the page in a task of its own that a dialog was closed."""
+    wait_until(page, f"document.activeElement.closest('figure')?.dataset.name === {picture!r}")
+
+
 def fragment_of(page):
     return page.evaluate("location.hash")
 
@@ -367,7 +372,7 @@ def test_the_gallery_is_filtered_and_opened_and_browsed(opened):
     page.locator("#gallery figure:visible button").first.click()
     viewer = page.locator("#viewer")
     assert "Picture 1 of 3" in viewer.inner_text()
-    assert page.evaluate("document.getElementById('viewer-image').naturalWidth") == 640
+    wait_until(page, "document.getElementById('viewer-image').naturalWidth === 640")
     page.keyboard.press("ArrowRight")
     assert "Picture 2 of 3" in viewer.inner_text()
     sent = opened(fragment_of(page))
@@ -379,10 +384,7 @@ def test_the_gallery_is_filtered_and_opened_and_browsed(opened):
     assert "Picture 3 of 3" in viewer.inner_text()
     page.keyboard.press("Escape")
     assert viewer.is_hidden()
-    assert (
-        page.evaluate("document.activeElement.closest('figure').dataset.name")
-        == "test/bent/005.png"
-    )
+    wait_until_focused(page, "test/bent/005.png")
 
 
 @pytest.mark.parametrize("words", ["", "&gallery.defect=bent", "&gallery.group=record-3-3"])
@@ -393,8 +395,7 @@ def test_the_picture_of_an_address_is_shown_whatever_is_filtered(opened, words):
     viewer.get_by_role("button", name="Previous").click()
     assert "Picture 1 of 4" in viewer.inner_text()
     page.keyboard.press("Escape")
-    focus = "document.activeElement.closest('figure')?.dataset.name"
-    assert page.evaluate(focus) == "test/crack/000.png"
+    wait_until_focused(page, "test/crack/000.png")
 
 
 def test_the_picture_of_an_address_is_the_same_after_another_was_added(opened):
