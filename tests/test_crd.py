@@ -281,6 +281,16 @@ def test_a_lambda_in_mean_eigenvalues_does_not_depend_on_the_scale_of_features()
     torch.testing.assert_close(other.images, 64 * one.images, rtol=1e-5, atol=0)
 
 
+def test_patches_at_one_place_give_no_mean_eigenvalue_to_scale_lambda_to() -> None:
+    same = Features([torch.full_like(m, 0.5) for m in features(3).maps], None, SIZE, source="toy")
+    fitted = CRD(lambda_mode="trace", center=True, embedding=PatchEmbedding(kind="concat", patch=1))
+    with pytest.raises(AdbenchError, match="lambda_mode=trace has nothing to scale lambda to"):
+        fitted.fit(same).score(features(2, seed=1))
+    assert torch.isfinite(
+        ask(fitted, lambda_mode="absolute").score(features(2, seed=1)).images
+    ).all()
+
+
 def test_no_matrix_of_all_positions_is_made() -> None:
     # a dense matrix of the finest grid's positions would take 137 GB, one of the deeper grid's 34
     layers = [torch.ones(1, 1, 256, 512), torch.ones(1, 1, 256, 512), torch.ones(1, 1, 128, 256)]

@@ -156,7 +156,7 @@ def test_a_file_that_is_cut_off_is_named_wherever_it_is_cut(exported, runtime, t
 @pytest.mark.fault("graph", shows="error")
 def test_a_runtime_that_is_missing_is_named(runtime, extra, tmp_path, monkeypatch):
     file = graph(tmp_path / "part.onnx")
-    monkeypatch.setattr(runtimes, "version", lambda name: None)
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
     with pytest.raises(AdbenchError, match=rf"{runtime}: not installed.*\[{extra}\]"):
         OnnxDetector.load(file, runtime)
 

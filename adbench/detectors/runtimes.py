@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,6 @@ import torch
 from adbench.backbones import openvino_engine
 from adbench.data.listing import shown
 from adbench.errors import AdbenchError
-from adbench.system.machine import version
 
 Runtime = Literal["onnxruntime", "openvino"]
 INPUT, SCORE, MAP = "images", "score", "map"
@@ -43,10 +43,10 @@ def require_installed(packages: list[str], extra: str) -> None:
     """Raise AdbenchError where a package is not installed, without importing any.
 
     Args:
-        packages: Names of distributions.
+        packages: Names of modules, which several distributions may hold (onnxruntime-gpu).
         extra: Of adbench, which installs them.
     """
-    missing = [package for package in packages if version(package) is None]
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise AdbenchError(
             f"{', '.join(missing)}: not installed; run pip install 'adbench-vision[{extra}]'"

@@ -245,6 +245,11 @@ class CRD:
     def _ridge(self) -> float:
         """Lambda in the unit of the eigenvalues."""
         mean = float(self.eigenvalues_.mean())
+        if self.lambda_mode == "trace" and not mean:
+            raise AdbenchError(
+                "CRD: all training patches are at the same place, so that lambda_mode=trace has "
+                "nothing to scale lambda to; use absolute or per_sample"
+            )
         unit = {"absolute": 1.0, "per_sample": float(self.count_), "trace": mean}
         return self.lambda_ * unit[self.lambda_mode]
 
