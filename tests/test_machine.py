@@ -13,9 +13,8 @@ import torch
 
 import adbench
 from adbench.errors import AdbenchError
-from adbench.system import machine, origin
+from adbench.system import machine, origin, processors
 from adbench.system.parallel import threads, workers
-from adbench.system.processors import processors
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,10 +42,10 @@ def test_a_control_groups_limit_counts_and_its_file_pages_do_not(
         (folder / limit).write_text(allowed)
         (folder / used).write_text("500")
         (folder / "memory.stat").write_text(f"anon 300\n{files} 200\n")
-    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(processors, "GROUPS", tmp_path)
     own = tmp_path / "cgroup"
     own.write_text(f"{'4' if version else '0'}:{version}:/jobs/one\n1:cpu:/\n")
-    monkeypatch.setattr(machine, "OWN_GROUPS", own)
+    monkeypatch.setattr(processors, "OWN_GROUPS", own)
     assert machine.free_memory() == expected
     own.unlink()
     assert machine.free_memory() > 10**6  # a system without control groups has what it has
@@ -69,7 +68,7 @@ def test_a_limit_of_threads_binds_torch_and_all_that_runs_beside_it(threads_as_b
     machine.set_threads(count)
     assert (torch.get_num_threads(), threads()) == (count, count)
     machine.set_threads(None)
-    assert threads() == min(count, processors())
+    assert threads() == min(count, processors.processors())
     seen = set()
     with workers() as each:
         each(lambda _: seen.add(threading.get_ident()), range(100))

@@ -363,6 +363,19 @@ def test_settings_that_are_impossible_fail_alone(tmp_path, rates):
     assert cost.images == 11
 
 
+@pytest.mark.fault("record", shows="error")
+def test_a_damaged_record_fails_alone(tmp_path, rates):
+    jobs = ("method=crd", "method=crd method.lambda_=7")
+    run_jobs(tmp_path, jobs[0], common=SMALL)
+    (record,) = (tmp_path / "records").glob("*.json")
+    record.write_text(record.read_text()[:100])
+    cost = costs(tmp_path, rates(), *jobs, common=SMALL)["denim"]
+    (why,) = cost.impossible
+    assert record.name in why
+    assert (cost.settings, cost.present, cost.images) == (2, 0, 0)
+    assert cost.stages["jobs"].about == 0.5
+
+
 def test_a_dataset_that_is_not_there_counts_as_often_as_it_has_categories(tmp_path, rates):
     (planned,) = plans(tmp_path, "method=crd")
     (bundle, *_) = bundles({0: planned})

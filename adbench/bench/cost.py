@@ -20,6 +20,7 @@ from adbench.detectors.detector import Detector, EstimatesMemory, HasRivals, Sha
 from adbench.detectors.family import Family, families
 from adbench.detectors.feature_detector import FeatureDetector
 from adbench.errors import ImpossibleError
+from adbench.results.records import RecordError
 from adbench.system.settings import class_name, settings_of
 
 Content = Category | Sized
@@ -117,12 +118,15 @@ class Costs:
 
     def of(self, bundle: Bundle, content: Content) -> Cost:
         """The cost of a bundle on the images of its category."""
-        works = [
-            self.existing.work(job, self.plans[job], content.name, content.fingerprint)
-            for job in bundle.jobs
-        ]
+        cost = Cost(content.name, _network(self.plans[bundle.jobs[0]]), len(bundle.jobs))
+        works: list[Work] = []
+        for job in bundle.jobs:
+            try:
+                plan = self.plans[job]
+                works.append(self.existing.work(job, plan, content.name, content.fingerprint))
+            except RecordError as error:  # it fails alone, as it would in a run
+                cost.impossible.append(str(error))
         lacking = [work for work in works if work.lacks]
-        cost = Cost(content.name, _network(self.plans[bundle.jobs[0]]), len(works))
         cost.absent = sum(work.plan.only_time and work.known is None for work in works)
         cost.present = len(works) - len(lacking) - cost.absent
         if isinstance(content, Sized):
@@ -131,7 +135,7 @@ class Costs:
         for work in lacking:
             try:
                 needed[work.place] = self._needed(work.plan.detector, content)
-            except ImpossibleError as error:  # it fails alone, as it would in a run
+            except ImpossibleError as error:
                 cost.impossible.append(str(error))
         if needed:
             possible = [work for work in works if work.place in needed or not work.lacks]

@@ -26,10 +26,9 @@ number of training images."""
 
 @dataclass(frozen=True)
 class Found:
-    """Seconds, and the measurements that they come from."""
+    """Seconds, and where they were measured."""
 
     seconds: Estimate
-    samples: int
     own: bool
     """Whether they are of this machine."""
     how: str
@@ -109,7 +108,7 @@ class Rates:
             return None
         seconds = _at(fitting, images)
         seconds = self._on_threads(seconds, fitting[0].threads)
-        return Found(seconds, len(fitting), own, level.title)
+        return Found(seconds, own, level.title)
 
     def _elsewhere(
         self, kind: Kind, images: int, samples: Sequence[Sample], own: bool
@@ -126,7 +125,7 @@ class Rates:
         ends = sorted((1.0, ratio**power))
         seconds = seconds.times(Estimate.between(*ends) if power == 2 else Estimate.exactly(ratio))
         seconds = self._on_threads(seconds, best.threads)
-        return Found(seconds, len(alike), own, "another network or image size")
+        return Found(seconds, own, "another network or image size")
 
     def _on_threads(self, seconds: Estimate, measured: int) -> Estimate:
         """Between unchanged and inverse to the number of threads."""

@@ -72,28 +72,20 @@ class Gallery:
         """Bytes of what is kept to search the images."""
         return sum(columns.nbytes for columns in self._columns)
 
-    def search(self, queries: np.ndarray, images: Iterable[int], k: int, each: Each) -> np.ndarray:
-        """The distances of each query to the k nearest of all positions in some of the images.
+    def growing(
+        self, queries: np.ndarray, images: Iterable[int], k: int, each: Each
+    ) -> Iterator[np.ndarray]:
+        """The distances of each query to the k nearest positions of the first 1, 2, ... images.
 
         Args:
             queries: (q, c) float32.
             images: Their numbers, best the most similar first: what is found early excludes more.
-            k: How many, at most the positions that there are.
+            k: How many, at most the positions of all of them.
             each: Runs the work.
 
-        Returns:
-            (q, k) float64 squared distances, ascending.
-        """
-        *_, nearest = self.growing(queries, images, k, each)
-        return nearest
-
-    def growing(
-        self, queries: np.ndarray, images: Iterable[int], k: int, each: Each
-    ) -> Iterator[np.ndarray]:
-        """What ``search`` returns for the first image, the first two, and so on.
-
-        It is one array that changes with each image; infinity stands where there are fewer than k
-        positions.
+        Yields:
+            (q, k) float64 squared distances, ascending. It is one array that changes with each
+            image; infinity stands where there are fewer than k positions.
         """
         from adbench.kernels import search_loops
 

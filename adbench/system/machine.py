@@ -17,12 +17,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import adbench
 from adbench.errors import AdbenchError
 from adbench.system.origin import commit
-from adbench.system.processors import processors
+from adbench.system.processors import control_groups, processors
 
-OWN_GROUPS = Path("/proc/self/cgroup")
-"""Where Linux names the control groups of the process."""
-GROUPS = Path("/sys/fs/cgroup")
-"""Where Linux shows their limits, and so those of containers and batch jobs."""
 _PACKAGES = (
     "torch",
     "timm",
@@ -181,16 +177,9 @@ def _left_in_groups() -> Iterator[int]:
 
     Both versions of Linux's interface are read.
     """
-    with contextlib.suppress(OSError):
-        for line in OWN_GROUPS.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers in ("", "memory"):
-                root = GROUPS / controllers
-                v1 = bool(controllers)
-                files = ("limit_in_bytes", "usage_in_bytes") if v1 else ("max", "current")
-                inside = Path(path.lstrip("/"))
-                for group in (inside, *inside.parents):
-                    yield from _left_in(root / group, *files)
+    for group, first_version in control_groups("memory"):
+        files = ("limit_in_bytes", "usage_in_bytes") if first_version else ("max", "current")
+        yield from _left_in(group, *files)
 
 
 def _left_in(group: Path, limit: str, used: str) -> Iterator[int]:

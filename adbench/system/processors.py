@@ -37,16 +37,30 @@ def _of_variables() -> Iterator[int]:
             yield int(found[1])
 
 
-def _of_groups() -> Iterator[int]:
-    """The quotas of the process's control groups and of those around them."""
+def control_groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """The process's control group and those around it, innermost first; none but on Linux.
+
+    Args:
+        controller: What the groups limit, such as ``memory``.
+
+    Yields:
+        The folder of a group, and whether it is of the first version of Linux's interface, which
+        has a hierarchy of its own for each controller.
+    """
     with contextlib.suppress(OSError):
         for line in OWN_GROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
+            if controllers and controller not in controllers.split(","):
                 continue
             inside = Path(path.lstrip("/"))
             for group in (inside, *inside.parents):
-                yield from _quota(GROUPS / controllers / group, bool(controllers))
+                yield GROUPS / controllers / group, bool(controllers)
+
+
+def _of_groups() -> Iterator[int]:
+    """The quotas of the process's control groups and of those around them."""
+    for group, first_version in control_groups("cpu"):
+        yield from _quota(group, first_version)
 
 
 def _quota(group: Path, first_version: bool) -> Iterator[int]:

@@ -63,7 +63,8 @@ class Shown:
             return
         passed = time.monotonic() - self._start
         left = passed / self.done * (self.total - self.done) if self.done else None
-        step, steps = self.steps() if self.steps is not None else (None, None)
+        count = self.steps  # once: another thread may take it away
+        step, steps = count() if count is not None else (None, None)
         here = {
             "category": self.category or None,
             "jobs": self.jobs,
