@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from commands import adbench, rows
 from hydra.core.plugins import Plugins
@@ -22,7 +23,7 @@ from omegaconf import open_dict
 
 from adbench.bench.bundles import Bundle, bundles
 from adbench.bench.run import Outcome
-from adbench.cli.bundles import _collect, launched_apart
+from adbench.cli.bundles import CONTROLLER, _collect, ended_with_the_sweep, launched_apart
 from adbench.cli.main import main
 from adbench.cli.seats import Seats
 from adbench.features import extract
@@ -225,9 +226,11 @@ def test_time_alone_is_added_to_what_exists_and_makes_nothing(tmp_path, command,
     assert command("run", "-m", *quick, "hydra/launcher=made") == 0
     before = {r.id: r for r in load_all(tmp_path / "runs" / "records")}
     assert not any(r.time for r in before.values())
-    reasons = {r.reasons[name] for r in before.values() for name in ("time", "seconds.fit")}
-    said = "not taken beside other jobs (LastFirst); timing=only without a launcher adds it"
-    assert reasons == {said}
+    said = "not taken beside other jobs (LastFirst); {} without a launcher {}"
+    hints = {"time": ("timing=only", "adds it"), "fit": ("existing=redo", "measures all again")}
+    for name, hint in hints.items():
+        key = name if name == "time" else f"seconds.{name}"
+        assert {r.reasons[key] for r in before.values()} == {said.format(*hint)}
     assert command("run", "-m", *quick, "method.layers=[1,2,3],[2,3]", "timing=only") == 0
     shown = capsys.readouterr()
     assert "bottle, job 0: has a record, completed with what it lacked" in shown.out
@@ -343,6 +346,31 @@ def test_a_bundle_that_ends_its_thread_keeps_no_other_waiting(together):
     assert {number for number, why in found.items() if why is None} == {0, 3, 4}
     assert found[1] == "the launcher ended with SystemExit: 3"
     assert found[2].startswith("the launcher ended with ValueError: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_the_bundles_of_a_sweep_that_is_ended_end_with_it():
+    sleeps = "import time; print('up', flush=True); time.sleep(100)"
+    starts = (
+        "import subprocess, sys; task = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); "
+        "print(task.pid, flush=True); task.wait()"
+    )
+    words = [sys.executable, "-c", starts, sleeps, CONTROLLER]
+    other = [sys.executable, "-c", sleeps]
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE) as controller,
+        subprocess.Popen(other, stdout=subprocess.PIPE) as stranger,
+    ):
+        told = {controller.stdout.readline().strip() for _ in range(2)}
+        task = psutil.Process(int(next(line for line in told if line != b"up")))
+        stranger.stdout.readline()
+        with pytest.raises(KeyboardInterrupt), ended_with_the_sweep():
+            raise KeyboardInterrupt
+        assert controller.wait(10) == -signal.SIGKILL
+        psutil.wait_procs([task], 10)
+        assert not task.is_running() or task.status() == psutil.STATUS_ZOMBIE
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 REAL = {"joblib": "joblib", "slurm_local": "slurm", "ray": "ray"}

@@ -384,6 +384,21 @@ def test_the_folder_of_results_is_a_word_and_no_side(tmp_path, capsys):
     assert content["sides"] == [A, C, B]
 
 
+def test_the_cache_is_a_word_and_no_side(tmp_path, capsys):
+    three(tmp_path / "records")
+    cache = tmp_path / "own"
+    for words in (["compare", "--json"], ["plot", "--format=svg"]):
+        with pytest.raises(SystemExit) as end:
+            main([*words, A, C, f"results={tmp_path}", f"cache={cache}"])
+        assert end.value.code == 0
+        told = capsys.readouterr()
+        if words[0] == "compare":
+            assert json.loads(told.out)["sides"] == [A, C]
+        assert str(cache) not in told.out + told.err
+        assert list((cache / "records").iterdir())
+        shutil.rmtree(cache)
+
+
 # ------------------------------------------------------------------- which weights are compared
 
 

@@ -1,5 +1,6 @@
 """CRD against the n x n form of its paper and against its own limits."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from adbench.errors import AdbenchError, NotFittedError
 from adbench.features.features import Features
 from adbench.kernels import patches, stacked
+from adbench.methods import spectrum
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.coreset import Coreset
 from adbench.methods.crd import CRD
@@ -364,6 +366,36 @@ def test_image_scores_and_maps_agree() -> None:
     np.testing.assert_allclose(scores.images, patch_maps(crd, test).max(axis=(1, 2)), rtol=1e-6)
 
 
+def test_the_memory_of_a_coreset_of_unit_patches_holds_their_squares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are float64, as the patches are, and take the place of the float32 patches."""
+    monkeypatch.setattr(spectrum, "GRAM_BLOCK", 0)  # so that the coreset outweighs all else
+    normal = features(60, channels=(60, 100), edge=16)
+    plain, unit = (
+        CRD(bank="coreset", ratio=1.0, normalize=n, embedding=PatchEmbedding(patch=1)).memory(
+            replace(normal, maps=[m.expand(10**5, *m.shape[1:]) for m in normal[:1].maps]), 1
+        )
+        for n in ("none", "l2")
+    )
+    assert unit - plain == 4 * 160 * 256 * 10**5
+
+    read, rows_of = [], PatchEmbedding.rows
+
+    def rows(self: PatchEmbedding, given: Features, picked: np.ndarray) -> torch.Tensor:
+        rows = rows_of(self, given, picked)
+        read.append(weakref.ref(rows))
+        return rows
+
+    def lengths(y: np.ndarray) -> np.ndarray:
+        assert read[0]() is None  # freed before the squares are made
+        return np.linalg.norm(y, axis=-1, keepdims=True)
+
+    monkeypatch.setattr(PatchEmbedding, "rows", rows)
+    monkeypatch.setattr(stacked, "lengths", lengths)
+    assert CRD(bank="coreset", ratio=1.0, normalize="l2").fit(normal).count_ == 60 * 256
+
+
 def test_multiply_adds_count_the_products() -> None:
     crd = CRD(tolerance=0.0).fit(features(3))  # 6 channels at 8 x 8 and 10 at 4 x 4, d = 16
     assert crd.multiply_adds() == 16 * (6 * 64 + 10 * 16) // 64
@@ -388,6 +420,7 @@ def test_refitting_forgets_and_features_stay_as_they_are() -> None:
     [
         ({"lambda_": 0.0}, "greater than 0"),
         ({"lambda_": -1.0}, "greater than 0"),
+        ({"lambda_": float("inf")}, "finite number"),
         ({"tolerance": 1.0}, "less than 1"),
         ({"power": "cubed"}, "squared"),
         ({"layers": []}, "at least 1"),

@@ -85,6 +85,10 @@ BAD_YAML = {
         "no method 'nothere'; did you mean",
     ),
     "a file outside": (f"{HEAD}defaults:\n  - /../../etc/passwd\n", "experiment/evil.yaml: no "),
+    "a preset outside": (
+        f"{HEAD}defaults:\n  - override /method: ../../etc\n",
+        "no method '../../etc'; `adbench list methods` shows all",
+    ),
     "a class of Python": (
         f"{HEAD}method:\n  _target_: os.system\n",
         "method._target_: got 'os.system'; only classes inside adbench are built, and those of "

@@ -1,5 +1,6 @@
 """Thresholds from folds: who sees which image, what is kept, what is completed, what it says."""
 
+import weakref
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,12 +11,15 @@ from commands import adbench
 from made_runs import METHODS, plans, run_jobs
 from PIL import Image
 
+from adbench.bench import evaluate, folds
 from adbench.bench.folds import fold_of, out_of_fold
+from adbench.bench.run import run
 from adbench.bench.session import Session
 from adbench.data.content import digests
 from adbench.data.geometry import Geometry
 from adbench.data.images import read_image
 from adbench.data.samples import Images
+from adbench.detectors.direct import Direct
 from adbench.errors import AdbenchError
 from adbench.evaluation.threshold import promise
 from adbench.methods.method import Scores
@@ -185,6 +189,73 @@ def test_features_are_made_once_and_one_fit_a_fold_serves_the_nested_ratios(
     for outcome in outcomes:
         assert outcome.records[0].folds["seconds"] is None
         assert "4 settings" in outcome.records[0].reasons["folds.seconds"]
+
+
+def test_features_that_cannot_be_kept_are_made_once_for_all_folds(tmp_path, bottle, monkeypatch):
+    (planned,) = plans(tmp_path, "", common=SMALL)
+    asked, features = [], Direct.features
+
+    def counted(self, backbone, geometry, images, *reads):
+        asked.append(len(images))
+        return features(self, backbone, geometry, images, *reads)
+
+    monkeypatch.setattr(Direct, "features", counted)
+    out_of_fold([planned.detector], training(bottle), Direct(), 3, 0)
+    assert asked == [9]
+
+
+@pytest.mark.parametrize("error", [AdbenchError, RuntimeError])
+def test_failed_folds_let_go_of_their_features(tmp_path, mvtec, monkeypatch, error):
+    from adbench.methods.patchcore import PatchCore
+
+    held, alive, rows, fit = [], [], folds._rows, PatchCore.fit
+
+    def watched(*given):
+        alive.append(sum(features() is not None for features in held))
+        made = rows(*given)
+        held.append(weakref.ref(made))
+        return made
+
+    def fails_in_a_fold(self, normal, *order):
+        if len(normal) < 9:
+            raise error("not without these images")
+        return fit(self, normal, *order)
+
+    monkeypatch.setattr(folds, "_rows", watched)
+    monkeypatch.setattr(PatchCore, "fit", fails_in_a_fold)
+    for outcome in mvtec(*(f"threshold=folds method.k={k}" for k in (1, 2))):
+        assert "not without these images" in outcome.failures["bottle"]
+    assert alive == [0, 0, 0]  # both jobs together, then each alone
+    if error is RuntimeError:
+        assert "fails_in_a_fold" in (tmp_path / "errors.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"), [("time_per_image", None), ("with_segmentation", "folds")]
+)
+def test_pictures_are_drawn_whatever_fails_after_the_record(
+    tmp_path, bottle, monkeypatch, step, kind
+):
+    drawn, said, draw = [], [], evaluate.save_heatmaps
+
+    def watched(*given):
+        drawn.append(given[6].get("kind"))  # of the threshold
+        return draw(*given)
+
+    def fails(*given):
+        raise AdbenchError("this step fails")
+
+    monkeypatch.setattr(evaluate, "save_heatmaps", watched)
+    monkeypatch.setattr(evaluate, step, fails)
+    words = [*SMALL, "dataset=mvtec", f"dataset.root={bottle.parent}", "threshold=folds"]
+    words += ["folds=3", "alpha=0.2", "timing.repeats=1", "heatmaps=-1"]
+    timed = f"timing.enabled={step == 'time_per_image'}"
+    (outcome,) = run(Session(plans(tmp_path, timed, common=words)), warn=said.append)
+    assert drawn == [kind]
+    assert len(list((tmp_path / "heatmaps").rglob("*.png"))) == 6
+    assert len(list((tmp_path / "records").glob("*.json"))) == 1
+    assert outcome.failures == {"bottle": "this step fails"}
+    assert len(said) == 1
 
 
 def test_the_record_says_what_the_threshold_is_and_what_it_promises(tmp_path, mvtec):

@@ -13,7 +13,7 @@ from adbench.bench import memory
 from adbench.data.geometry import Geometry
 from adbench.data.samples import Images
 from adbench.detectors.feature_detector import FeatureDetector
-from adbench.errors import AdbenchError
+from adbench.errors import AdbenchError, MemoryShortError
 from adbench.features.features import Features
 from adbench.methods.coreset import Coreset
 from adbench.methods.crd import CRD
@@ -83,6 +83,7 @@ def require(method, normal, test, rest=0):
         (PaDiM(reduction="gaussian"), 3.0),
         (PaDiM(reduction="none"), 3.0),
         (SPADE(k=5), 2.5),
+        (CRD(layers=[1, 2], bank="coreset", ratio=1.0, normalize="l2"), 2.5),
     ],
     ids=lambda value: f"{value}"[:60] if not isinstance(value, float) else "",
 )
@@ -96,13 +97,17 @@ def test_the_estimate_bounds_what_fit_and_score_take(method, most):
 
 
 def taken_and_estimate(method):
-    """Bytes that fit and score take at their peak on two threads, and those expected."""
+    """Bytes that fit and score take at their peak on two threads, and those expected.
+
+    The training images are scored too, as they are for a threshold.
+    """
     machine.set_threads(2)
     copy.copy(method).fit(features(4, 2)).score(features(2, 3))  # loads code and libraries
     normal, test = features(70, 0), features(8, 1)
     machine.reset_peak_memory()
     before = machine.peak_memory()
     method.fit(normal).score(test)
+    list(method.score_all(normal, [method], maps=False))
     return machine.peak_memory() - before, method.memory(normal, len(test))
 
 
@@ -162,3 +167,36 @@ def test_a_method_without_an_estimate_is_let_through():
         layers, needs_vectors = [1], False
 
     require(Unknown(), features(1, 0), 10)
+
+
+class FromFile:
+    """A detector that was fitted before, and makes no estimate."""
+
+    title = "FromFile"
+
+    def decision(self):
+        return None
+
+    def release(self):
+        pass
+
+
+def test_a_detector_without_an_estimate_needs_what_the_rest_of_the_run_needs(monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 10**9)
+    memory.require(FromFile(), NORMAL, 10, Made(None), rest=10**9)
+    message = "needs about 2.0 GB .* or fit the detector with a smaller geometry"
+    with pytest.raises(MemoryShortError, match=message):
+        memory.require(FromFile(), NORMAL, 10, Made(None), rest=2 * 10**9)
+
+
+def test_features_are_asked_for_once_where_memory_suffices():
+    asked = []
+
+    class Counted(Made):
+        def features(self, *given):
+            asked.append(given)
+            return super().features(*given)
+
+    detector = FeatureDetector(Geometry(), NoBackbone(), PatchCore(layers=[1, 2]))
+    memory.require(detector, NORMAL, 10, Counted(features(3, 0)))
+    assert len(asked) == 1

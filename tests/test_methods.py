@@ -154,6 +154,14 @@ def test_no_images_are_refused(method):
         method.fit(features(method, 9, 1)[:0])
 
 
+def test_a_layer_that_is_given_twice_is_refused(method, name):
+    layers = [3, *method.layers, 3]
+    once = sorted({3, *layers})
+    message = rf"method\.layers: must name each layer once, got \{layers}; use \{once}"
+    with pytest.raises(AdbenchError, match=message):
+        preset(name, f"method.layers={layers}".replace(" ", ""))
+
+
 def test_score_settings_and_the_nested_one_are_settings(method):
     names = set(type(method).__dataclass_fields__)
     assert method.score_settings <= names

@@ -1,6 +1,8 @@
 """A detector read from an ONNX file behaves like any other, and bad files are named."""
 
 import json
+import os
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -112,6 +114,85 @@ def graph(path, **said):
     onnx.helper.set_model_props(made, said)
     onnx.save(made, path)
     return path
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """For how many threads each graph was opened, in turn; torch gets its own back at the end."""
+    counts = []
+
+    def options():
+        import onnxruntime
+
+        class Counted(onnxruntime.InferenceSession):
+            def __init__(self, path, options, **rest):
+                counts.append(options.intra_op_num_threads)
+                super().__init__(path, options, **rest)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Counted)
+
+    def settings(precision, made=runtimes.openvino_engine.settings):
+        found = made(precision)
+        counts.append(found["INFERENCE_NUM_THREADS"])
+        return found
+
+    if find_spec("onnxruntime"):
+        options()
+    monkeypatch.setattr(runtimes.openvino_engine, "settings", settings)
+    before = torch.get_num_threads()
+    yield counts
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_graph_runs_on_the_threads_that_torch_has_at_that_time(runtime, opened, tmp_path):
+    pytest.importorskip(runtime)
+    torch.set_num_threads(2)
+    made = runtimes.Graph(graph(tmp_path / "part.onnx", adbench="1"), runtime)
+    made.prepare()
+    assert opened == [2]
+    torch.set_num_threads(1)  # as a session does, for a detector that was read before
+    made.prepare()
+    made.prepare()
+    assert opened == [2, 1]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.fault("graph", shows="error")
+def test_a_graph_that_was_replaced_is_not_opened_for_other_threads(runtime, opened, tmp_path):
+    pytest.importorskip(runtime)
+    torch.set_num_threads(2)
+    path = graph(tmp_path / "part.onnx", adbench="1")
+    made = runtimes.Graph(path, runtime)
+    torch.set_num_threads(1)
+    os.replace(graph(tmp_path / "other.onnx", adbench="2"), path)
+    for _ in range(2):
+        with pytest.raises(AdbenchError, match=r"part.onnx: was replaced since it was opened"):
+            made.prepare()
+    path.unlink()
+    with pytest.raises(AdbenchError, match=r"part.onnx: there is no such file"):
+        made.prepare()
+    graph(path, adbench="1")
+    made.prepare()
+
+
+@SLOW
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_fit_and_a_prediction_use_the_threads_that_torch_has(exported, runtime, opened):
+    pytest.importorskip(runtime)
+    saved, file = exported
+    paths = saved.header.training.paths()[:1]
+    torch.set_num_threads(2)
+    predictor = Predictor(OnnxDetector.load(file, runtime))
+    score = predictor.predict(paths[0]).score
+    torch.set_num_threads(1)
+    assert predictor.predict(paths[0]).score == pytest.approx(score, rel=1e-5)
+    assert opened == [2, 1]
+    torch.set_num_threads(2)
+    detector = predictor.detector.fit(Images(tuple(paths)), Direct())
+    assert opened == [2, 1, 2]
+    detector.score(Images(tuple(paths)))
+    assert opened == [2, 1, 2]
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -330,6 +330,77 @@ def test_image_score_and_map() -> None:
     np.testing.assert_array_equal(b.maps.numpy(), expected.numpy())
 
 
+def blurs_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many maps each call of an ``AnomalyMap`` makes, from now on."""
+    seen: list[int] = []
+    make = AnomalyMap.__call__
+
+    def counted(self: AnomalyMap, patch_scores: torch.Tensor, size: tuple[int, int]) -> object:
+        seen.append(len(patch_scores))
+        return make(self, patch_scores, size)
+
+    monkeypatch.setattr(AnomalyMap, "__call__", counted)
+    return seen
+
+
+def test_image_scores_alone_keep_no_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = features(7, seed=1)
+    blurred = PaDiM(dims=10).fit(features(9))
+    variants = [blurred, ask(blurred, image_score="raw")]
+    expected = [v.score(test).images for v in variants]
+    monkeypatch.setattr(AnomalyMap, "block", staticmethod(lambda size: 3))
+    seen = blurs_seen(monkeypatch)
+    for images, alone in zip(expected, blurred.score_all(test, variants, maps=False), strict=True):
+        assert alone.maps is None
+        assert torch.equal(alone.images, images)
+    assert seen == [3, 3, 1]  # some at a time, and none for the raw distances
+
+
+def test_one_pass_measures_the_distances_of_each_ridge_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    test = features(3, seed=1)
+    fitted = PaDiM(dims=10).fit(features(9))
+    settings: list[dict[str, object]] = [
+        {"ridge": 0.5},
+        {"image_score": "raw"},
+        {"ridge": 0.5, "ridge_scale": "trace"},
+        {"ridge": 0.5, "anomaly_map": AnomalyMap(sigma=0)},
+    ]
+    variants = [ask(fitted, **s) for s in settings]
+    expected = [v.score(test) for v in variants]
+    ridges: list[float] = []
+    measure = GaussianField.squared_distances
+
+    def counted(self: GaussianField, maps: object, ridge: float, evict: object) -> object:
+        ridges.append(ridge)
+        return measure(self, maps, ridge, evict)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GaussianField, "squared_distances", counted)
+    for one, alone in zip(fitted.score_all(test, variants), expected, strict=True):
+        assert torch.equal(one.images, alone.images)
+        assert torch.equal(torch.as_tensor(one.maps), torch.as_tensor(alone.maps))
+    assert ridges[:2] == [0.5, 0.01]
+    assert len(ridges) == 3
+
+
+def test_the_scores_of_the_training_images_count_into_the_memory() -> None:
+    """For a threshold from their scores: distances of all of them, and some maps at a time."""
+    plain = method(dims=10)
+    large = replace(features(2), size=(1024, 1024))
+
+    def needed(train: int, test: int) -> int:
+        maps = [m[:1].expand(train, *m.shape[1:]) for m in large.maps]
+        return plain.memory(replace(large, maps=maps), test)
+
+    one_map = 4 * 1024**2
+    assert needed(300, 5) >= 2 * 21 * one_map  # 21 maps of this size are made at a time
+    assert needed(300, 5) < 2 * 300 * one_map
+    assert needed(300, 300) >= 2 * 300 * one_map
+    scores = 4 * EVEN[0][0] * EVEN[0][1]
+    assert needed(9000, 5) - needed(300, 5) >= 8700 * scores
+
+
 def test_a_planted_defect_stands_out() -> None:
     train, test = features(30), features(2, seed=1)
     test.maps[0][1, :, 4, 2] += 5
@@ -382,7 +453,8 @@ class TestBadInput:
         def of(n: int) -> Features:
             return replace(one, maps=[m.expand(n, *m.shape[1:]) for m in one.maps])
 
-        assert plain.memory(of(10**7), 1) == plain.memory(of(10**6), 1)
+        scored = 10**7  # the scores of the training images do need memory, as those of others do
+        assert plain.memory(of(10**7), scored) == plain.memory(of(10**6), scored)
         assert plain.fit(features(9)).score(features(2, seed=1)).images.isfinite().all()
 
     def test_dims_without_reduction(self) -> None:

@@ -736,6 +736,8 @@ def test_the_page_lies_with_the_results_where_no_file_is_named(tmp_path, monkeyp
         ("limit=nan", "limit=nan: is a number from 0"),
         ("out=", "must be followed by a value"),
         ("out=.", "is a folder"),
+        ("out=records/one.json", "the name of a page ends in .html"),
+        ("out=page", "the name of a page ends in .html"),
         ("results=nowhere", "no records there"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from adbench.system import parallel
 from adbench.system.parallel import threads, workers
 
 LOOP = """
@@ -89,6 +90,117 @@ print(set(first), len(before) - len(first), set(before), set(inside), set(counts
     if added == "0":
         pytest.skip("numpy and scipy share a BLAS library")
     assert (first, before, inside, after) == ("{1}", "{2}", "{1}", "{2}")
+
+
+def test_a_look_for_libraries_serves_every_block_until_an_import(monkeypatch):
+    from threadpoolctl import ThreadpoolController
+
+    made = []
+    monkeypatch.setattr(parallel, "_looked", [])
+    load = ThreadpoolController._load_libraries
+    monkeypatch.setattr(
+        ThreadpoolController, "_load_libraries", lambda self: (made.append(self), load(self))
+    )
+    for _ in range(3):
+        with parallel.libraries_known(), workers(), workers():
+            pass
+    assert len(made) == 1
+    monkeypatch.setitem(sys.modules, "imported_later", parallel)
+    with parallel.libraries_known(), workers():
+        pass
+    assert len(made) == 2
+    with workers():
+        pass
+    assert len(made) == 3  # outside such a block every look is a new one
+
+
+COUNTS = """
+import os, signal, sys, threading
+import numpy
+from threadpoolctl import threadpool_info, threadpool_limits
+from adbench.system.parallel import workers
+
+def counts():
+    return {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
+
+class Block:
+    \"\"\"A block of workers in a thread of its own, from ``begin`` to ``end``.\"\"\"
+
+    def __init__(self):
+        self.begun, self.ending = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+
+    def begin(self):
+        self.thread.start()
+        assert self.begun.wait(60)
+
+    def work(self):
+        try:
+            with workers():
+                self.begun.set()
+                self.ending.wait()
+                raise KeyError
+        except KeyError:
+            pass
+
+    def end(self):
+        self.ending.set()
+        self.thread.join()
+
+if not counts():
+    print("none")
+    sys.exit()
+"""
+TWO = {f"{name}_NUM_THREADS": "2" for name in ("OPENBLAS", "MKL", "BLIS", "OMP")}
+
+
+def counted(code: str, folder: Path) -> str:
+    """What the code prints after ``COUNTS``, where BLAS libraries have two threads at first."""
+    told = python(COUNTS + code, folder, **TWO)
+    if told == "none":
+        pytest.skip("numpy has no BLAS library whose threads can be counted")
+    return told
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("before", ["", "threadpool_limits(2)"])
+def test_blocks_of_several_threads_leave_blas_as_it_was(first, before, tmp_path):
+    """Whoever ends first, and whichever thread limited the libraries before."""
+    code = f"""
+{before}
+blocks = [Block(), Block()]
+for block in blocks:
+    block.begin()
+both = counts()
+blocks.pop({first}).end()
+one = counts()
+blocks.pop().end()
+print(both, one, counts())
+"""
+    assert counted(code, tmp_path) == "{1} {1} {2}"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX")
+def test_a_forked_process_has_no_blocks_of_other_threads(tmp_path):
+    code = """
+from adbench.system import parallel
+
+block = Block()
+block.begin()
+with workers(), parallel._limits._lock:  # some thread may hold it at that time
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        at_first = counts()
+        with workers():
+            inside = counts()
+        print(at_first, inside, counts(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+block.end()
+print(counts())
+"""
+    assert counted(code, tmp_path) == "{2} {1} {2}\n{2}"
 
 
 def test_loops_compile_in_memory_where_no_folder_can_be_written(tmp_path):

@@ -358,6 +358,11 @@ def test_an_even_patch_is_refused():
         PatchEmbedding(patch=2)
 
 
+def test_a_patch_beyond_every_map_is_refused():
+    with pytest.raises(ValidationError, match="less than or equal to 9999"):
+        PatchEmbedding(patch=2**40 + 1)
+
+
 def test_no_images_are_refused():
     with pytest.raises(AdbenchError, match="no training images"):
         PatchCore().fit(features(0, seed=0))

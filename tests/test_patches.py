@@ -98,6 +98,20 @@ def test_without_blur_the_map_is_the_upsampled_scores():
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sigma": float("inf")}, r"sigma\n.* finite number"),
+        ({"sigma": 1e7}, r"sigma\n.* less than or equal to 2500"),
+        ({"radius": 10**9}, r"radius\.?.*\n.* less than or equal to 10000"),
+    ],
+)
+def test_a_blur_beyond_every_image_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AnomalyMap(**settings)
+    AnomalyMap(sigma=2500.0, radius=10_000)
+
+
 def test_a_wrong_choice_is_named():
     with pytest.raises(ValueError, match="upsample"):
         AnomalyMap(upsample="cubic")

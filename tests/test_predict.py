@@ -1,11 +1,13 @@
 """The command ``predict``: rows, pictures, exit statuses, and words that are wrong."""
 
 import csv
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ from adbench.cli.main import main
 from adbench.data.geometry import Geometry
 from adbench.detectors import saved
 from adbench.detectors.opening import open_detector
+from adbench.errors import AdbenchError
 from adbench.methods.patchcore import PatchCore
+from adbench.system import parallel
 
 SLOW = pytest.mark.slow
 HEADER = "path,score,threshold,decision,p_value,seconds,error"
@@ -96,6 +100,50 @@ def test_what_the_first_image_loads_is_no_time_of_an_image(file, photos, monkeyp
     found = list(Predictor(opened).predict_all(GOOD, batch=2))
     assert scored == [1, 2, 1]  # a blank image, then the batches
     assert [prediction.seconds for prediction in found] == [0.5, 0.5, 1.0]
+
+
+def test_the_batch_that_was_asked_for_reaches_the_network(file, photos, monkeypatch):
+    from adbench.backbones.network_maps import NetworkMaps
+
+    seen, extract = [], NetworkMaps.extract
+
+    def counted(self, images, *rest):
+        seen.append(len(images))
+        return extract(self, images, *rest)
+
+    monkeypatch.setattr(NetworkMaps, "extract", counted)
+    predictor = Predictor(open_detector(file))
+    together = [found.score for found in predictor.predict_all(GOOD * 6, batch=18)]
+    assert seen == [1, 18]  # a blank image first
+    alone = [predictor.predict(path).score for path in GOOD]
+    np.testing.assert_allclose(together, alone * 6, rtol=1e-5)
+
+
+def test_predictions_may_be_asked_for_in_several_contexts_and_streams(file, photos):
+    """As the threads of a web server do, each of which may ask for the next one."""
+    predictor = Predictor(open_detector(file))
+    expected = [found.score for found in predictor.predict_all(GOOD, batch=2)]
+    found = predictor.predict_all(GOOD, batch=2)
+    scores = [copy_context().run(next, found).score for _ in GOOD]
+    assert copy_context().run(next, found, None) is None
+    assert scores == expected
+    first, second = predictor.predict_all(GOOD), predictor.predict_all(GOOD)
+    next(first), next(second)
+    first.close()
+    second.close()
+    assert not parallel._known.get()
+
+
+def test_an_anomaly_map_keeps_no_others_in_memory(file, photos):
+    for found in Predictor(open_detector(file)).predict_all(GOOD, maps=True):
+        assert found.map.base is None
+        assert found.map.shape == (64, 64)
+
+
+def test_a_runtime_is_for_graphs_alone(file):
+    with pytest.raises(AdbenchError, match=r"runtime=openvino: is for an .onnx file, not .*part"):
+        open_detector(file, runtime="openvino")
+    assert open_detector(file, runtime="onnxruntime").header == open_detector(file).header
 
 
 def test_a_row_per_image_with_the_scores_of_the_detector(file, photos, run):
@@ -270,6 +318,25 @@ def test_no_image_is_overwritten(file, photos, run, name):
         assert (status, out) == (2, "")
         assert "none is overwritten" in aside
     assert {path: path.read_bytes() for path in Path("photos").rglob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [("maps=n", "n/black.jpg.npy"), ("overlays=n", "n/black.jpg.png")]
+)
+@pytest.mark.fault("results folder", shows="error")
+def test_a_full_disk_is_told_in_one_line_with_the_name_of_the_file(
+    file, photos, run, monkeypatch, words, name
+):
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, aside = run(file, "photos/b/black.jpg", words)
+    assert status == 1
+    assert aside == (
+        f"adbench: {name}: No space left on device; free some space, or name a folder that can be "
+        "written\n"
+    )
 
 
 @pytest.mark.fault("detector file", shows="inert")

@@ -391,6 +391,40 @@ def test_an_unforeseen_error_of_one_setting_fails_no_other(mvtec, monkeypatch, w
         assert outcome.records[0].threshold["value"] > 0
 
 
+@pytest.mark.parametrize("step", ["fit", "test images", "training images"])
+def test_what_failed_together_is_gone_before_it_is_tried_alone(mvtec, monkeypatch, step):
+    from adbench.methods.patchcore import PatchCore
+
+    held, alive, fit, scores = [], [], PatchCore.fit, PatchCore._scores
+
+    def fail():
+        tensor = torch.zeros(3)
+        held.append(weakref.ref(tensor))
+        raise RuntimeError("an unforeseen error")
+
+    def watched_fit(self, *given):
+        alive.append(sum(tensor() is not None for tensor in held))
+        return fail() if step == "fit" else fit(self, *given)
+
+    def watched_scores(self, test, index, distances, nearest, maps):
+        alive.append(sum(tensor() is not None for tensor in held))
+        if self.map_k == 2 and step == ("test images" if maps else "training images"):
+            fail()
+        return scores(self, test, index, distances, nearest, maps)
+
+    monkeypatch.setattr(PatchCore, "fit", watched_fit)
+    monkeypatch.setattr(PatchCore, "_scores", watched_scores)
+    mvtec(*(f"method.k={k} threshold=train" for k in (1, 2, 3)))
+    assert len(held) > 1
+    assert set(alive) == {0}
+
+
+def test_the_throughput_is_that_of_the_batch_that_was_asked_for(mvtec, extracted):
+    (outcome,) = mvtec("timing.enabled=true timing.repeats=1 timing.warmup=0 timing.batch=20")
+    assert outcome.records[0].time["batched"]["p50"] > 0
+    assert extracted == [3, 6, 1, 20, 20, 20]
+
+
 def test_a_closed_pipe_ends_a_run_and_is_no_failure_of_a_category(tmp_path, bottle):
     def closed(line):
         raise BrokenPipeError

@@ -111,6 +111,32 @@ def test_every_method_scores_with_the_same_bits_after_a_round_trip(method, pictu
     assert same_bits(scores.maps, expected.maps)
 
 
+def test_what_scoring_rebuilds_goes_with_the_detector_that_a_run_made(pictures, tmp_path):
+    path = tmp_path / "part.safetensors"
+    saved.save(path, fitted(pictures, "method=patchcore", wish=None))
+    loaded = saved.load(path, "cpu")
+    before = set(vars(loaded.detector.method))
+    in_run = loaded.fit(pictures, Direct())
+    in_run.score(pictures)
+    assert "index" in vars(in_run.detector.method)
+    assert set(vars(loaded.detector.method)) == before
+
+
+def test_kept_features_are_read_through_once_for_a_fit(pictures, tmp_path, monkeypatch):
+    detector, labels = described(CONFIGS.compose([*RANDOM, *SMALL]), "cpu")
+    fit(detector, labels, pictures, Direct(folder=tmp_path), WISH)
+    read, open_file = [], Path.open
+
+    def watched(self, *mode, **named):
+        read.append(self)
+        return open_file(self, *mode, **named)
+
+    monkeypatch.setattr(Path, "open", watched)
+    fit(detector, labels, pictures, Direct(folder=tmp_path), WISH)
+    arrays = [path for path in read if path.suffix == ".npy"]
+    assert sorted(arrays) == sorted(tmp_path.rglob("*.npy"))
+
+
 def test_the_header_says_how_the_detector_came_to_be(pictures, tmp_path):
     path = tmp_path / "part.safetensors"
     saved.save(path, fitted(pictures, "method=padim", "method.dims=20"))

@@ -259,6 +259,11 @@ def test_the_fit_keeps_the_maps_without_copying_and_forgets_earlier_ones() -> No
     assert state_bytes(spade) > sum(m.nbytes for m in second.maps)
 
 
+@pytest.mark.parametrize("layers", [[1, 2, 3], [3, 2, 1], [2, 3, 1]])
+def test_less_memory_goes_without_the_finest_layers_in_whatever_order(layers: list[int]) -> None:
+    assert list(SPADE(layers=layers).less_memory()) == [{"layers": [2, 3]}, {"layers": [3]}]
+
+
 def test_multiply_adds_count_the_comparisons() -> None:
     fitted = SPADE(k=3).fit(features(5))
     comparisons = 5 * 64 * 64 + 9 * 16 * 16 + 12 * 4 * 4  # channels x positions x positions

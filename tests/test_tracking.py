@@ -1,9 +1,14 @@
 """Records logged to trackers of experiments: each once and whole, and no record is lost by it."""
 
+import errno
 import importlib.util
+import io
 import json
+import logging
+import shlex
 import shutil
 import sys
+import traceback
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +18,9 @@ from commands import mvtec
 from hydra.core.utils import JobReturn
 from made_records import made, saved
 
+from adbench.cli.main import main
+from adbench.cli.sides import results_of
+from adbench.config.compose import Configs
 from adbench.errors import AdbenchError
 from adbench.results import records
 from adbench.tracking.callback import Track, failures
@@ -28,7 +36,6 @@ class Memory:
         self.entries, self.calls, self.fails_at = {}, 0, fails_at
 
     def in_folder(self, folder):
-        (folder / "mlflow.db").touch()
         return self
 
     def log(self, entry):
@@ -38,6 +45,9 @@ class Memory:
         known = self.entries.get(entry.id)
         self.entries[entry.id] = entry
         return known is None or known.digest != entry.digest
+
+    def held(self):
+        return set(self.entries)
 
 
 @pytest.fixture
@@ -113,21 +123,58 @@ def test_without_the_list_of_what_was_logged_the_tracker_is_asked(results):
 
 
 @pytest.mark.fault("results folder", shows="kept")
-@pytest.mark.parametrize("tool", ["mlflow", "wandb"])
-def test_a_store_that_was_deleted_is_filled_again(results, tool):
-    class Deletable(Memory):
-        def in_folder(self, folder):
-            (folder / {"mlflow": "mlflow.db", "wandb": "wandb"}[tool]).mkdir(exist_ok=True)
-            return self
-
-    (memory, place) = (Deletable(), Place(tool))
-    assert track(results, place, memory.in_folder).logged == 2
-    assert track(results, place, memory.in_folder).known == 2
-    for store in (results / "tracking").iterdir():
-        if store.is_dir():
-            store.rmdir()
+@pytest.mark.parametrize("store", [None, "sqlite:///x.db", "file:///x"])
+def test_what_was_deleted_from_a_store_is_logged_again(results, store):
+    memory = Memory()
+    assert log(results, memory, store=store).logged == 2
+    memory.entries.popitem()
+    again = log(results, memory, store=store)
+    assert (again.logged, again.known, memory.calls) == (1, 1, 3)
     memory.entries.clear()
-    assert track(results, place, memory.in_folder).logged == 2
+    assert log(results, memory, store=store).logged == 2
+    assert log(results, memory, store=store).known == 2
+
+
+def test_a_server_is_not_asked_where_nothing_is_new(results):
+    memory = Memory()
+    log(results, memory, store="http://server:5000")
+
+    def unreachable(folder):
+        raise ConnectionError
+
+    assert track(results, Place("mlflow", "http://server:5000"), unreachable).known == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pictures": "no"}, "pictures=no: is true or false"),
+        ({"pictures": "maybe"}, "pictures=maybe: is true or false"),
+        ({"tool": "numpy"}, "tool=numpy: is mlflow or wandb"),
+        ({"project": 5}, "project=5: is a text; one that looks like a number is quoted twice"),
+        ({"project": None}, "project=null: is a text"),
+        ({"project": ""}, "project=: is a text"),
+        ({"store": 5}, "store=5: is a text"),
+    ],
+)
+@pytest.mark.fault("words", shows="error")
+def test_the_callback_refuses_wrong_values(given, message):
+    with pytest.raises(AdbenchError) as told:
+        Track(**{"tool": "wandb", **given})
+    assert str(told.value).startswith(message)
+
+
+@pytest.mark.fault("words", shows="error")
+def test_a_wrong_value_of_the_callback_is_told_in_one_line(capsys, monkeypatch):
+    find = importlib.util.find_spec  # CI has no wandb
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n, *a: object() if n == "wandb" else find(n, *a)
+    )
+    words = ["run", "hydra/callbacks=wandb", "hydra.callbacks.wandb.pictures=maybe"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "adbench: pictures=maybe: is true or false\n"
 
 
 @pytest.mark.fault("words", shows="error")
@@ -154,6 +201,15 @@ def test_a_tracker_that_fails_costs_no_record_and_the_next_time_goes_on(results)
     assert len(records.load_all(results / "records")) == 2
     found = log(results, memory, project="mine")
     assert (found.logged, found.known) == (1, 1)
+
+
+def test_the_command_that_logs_the_rest_can_be_pasted(tmp_path):
+    place = Place("wandb", "my runs", "ü/ x", pictures=True)
+    for name in ("ro öd", "a,b [1] it's"):
+        words = shlex.split(place.words(tmp_path / name))
+        assert words[:3] == ["adbench", "track", "wandb"]
+        assert words[4:] == ["store=my runs", "project=ü/ x", "pictures=true"]
+        assert results_of(words[3:], Configs()) == tmp_path / name
 
 
 def test_a_record_that_cannot_be_trusted_is_told_and_the_others_are_logged(results):
@@ -282,14 +338,19 @@ class FakeRun:
 
     def __init__(self, root, id_, number, fails):
         self.dir = str(root / "wandb" / f"offline-run-20260102_{number:06}-{id_}" / "files")
-        self.fails, self.metrics, self.files = fails, {}, []
+        self.fails, self.metrics, self.files, self.exit_code = fails, {}, [], None
+        Path(self.dir).mkdir(parents=True)
 
     def __enter__(self):
-        Path(self.dir).mkdir(parents=True)
         return self
 
-    def __exit__(self, *error):
-        return None
+    def __exit__(self, kind, error, trace):
+        if error is not None:
+            traceback.print_exception(kind, error, trace)
+        self.finish(int(error is not None))
+
+    def finish(self, exit_code):
+        self.exit_code = exit_code
 
     def log(self, metrics):
         if self.fails:
@@ -345,6 +406,33 @@ def test_a_run_of_wandb_that_was_killed_or_has_changed_is_logged_again(results, 
     assert copies == {path.name for path in (results / "records").glob("*.json")}
 
 
+def test_runs_of_wandb_that_were_deleted_are_logged_again(results, fake_wandb):
+    def log_it():
+        return track(results, Place("wandb"), lambda folder: WandbTracker(None, "adbench", folder))
+
+    assert (log_it().logged, log_it().known) == (2, 2)
+    for folder in (results / "tracking" / "wandb").iterdir():
+        shutil.rmtree(folder)
+    assert (log_it().logged, log_it().known) == (2, 2)
+
+
+@pytest.mark.fault("results folder", shows="error")
+def test_a_full_disk_is_told_by_our_line_alone(results, fake_wandb, monkeypatch, capsys):
+    closed = io.StringIO()
+    closed.close()
+    own_log = logging.StreamHandler(closed)  # that of wandb, which cannot be written to either
+
+    def full(*given):
+        own_log.emit(logging.makeLogRecord({"msg": "copies"}))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy", full)
+    with pytest.raises(FailedError, match="No space left on device; the records are kept"):
+        track(results, Place("wandb"), lambda folder: WandbTracker(None, "adbench", folder))
+    assert capsys.readouterr().err == ""
+    assert [run.exit_code for run in fake_wandb.runs] == [1]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_mlflow_itself_holds_one_whole_run_for_each_record(results):
@@ -368,6 +456,10 @@ def test_mlflow_itself_holds_one_whole_run_for_each_record(results):
         (file,) = client.list_artifacts(one.info.run_id)
         assert file.path == f"{one.info.run_name}.json"
         assert len(client.get_metric_history(one.info.run_id, "image_auroc")) == 1
+    assert track(results, Place("mlflow")).known == 2
+    for one in found.values():
+        client.delete_run(one.info.run_id)
+    assert track(results, Place("mlflow")).logged == 2
 
 
 @pytest.mark.slow

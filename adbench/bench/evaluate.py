@@ -70,57 +70,63 @@ def _measure(
 ) -> None:
     """``evaluate`` for detectors that must be fitted on all training images."""
     family = Family([work.plan.detector for work in works])
+    evaluation = None
     try:
         with doing("fit"), stages(family.largest.wait) as fitting:
             # It reads features: they are made.
             _require_memory(family.largest, family.members, category, session)
             family.fit(category.train, session)
+        evaluation = _Evaluation(works, category, session, family)
     except Exception as error:
         if len(works) == 1:
             fail(works[0].place, error)
-        else:
-            for work in works:
-                _measure([work], category, session, folds, False, done, fail)
+            return
+    if evaluation is None:  # out here the error is gone, with the tensors that it held
+        for work in works:
+            _measure([work], category, session, folds, False, done, fail)
         return
-    evaluation = _Evaluation(works, category, session, family)
     for place, scored in evaluation.scores():
-        work = works[place]
+        work, record = works[place], None
+        if isinstance(scored, Exception):
+            fail(work.place, scored)
+            del scored  # with the tensors of what failed
+            continue
         try:
-            record = _record(evaluation, place, scored, fitting, folds, first)
+            for saved in _records(evaluation, place, scored, fitting, folds, first):
+                record = saved  # what fails after this leaves it as it is now
         except Exception as error:
             fail(work.place, error)
         else:
+            assert record is not None
             done(work.place, record)  # what fails here, such as a closed pipe, fails no job
-            if work.known is None:
-                try:
-                    _draw(work.plan, category, family.members[place], scored[0], record)
-                except Exception as error:
-                    fail(work.place, error)
+        if record is not None and work.known is None:  # no later run would draw these pictures
+            try:
+                _draw(work.plan, category, family.members[place], scored[0], record)
+            except Exception as error:
+                fail(work.place, error)
         del scored  # with its maps, before the next ones are made
 
 
-def _record(
+def _records(
     evaluation: "_Evaluation",
     place: int,
     scored: Any,
     fitting: dict[str, float],
     folds: Folds,
     first: bool,
-) -> Record:
-    """The saved record of a member, with all that its job wants.
+) -> Iterator[Record]:
+    """The saved record of a member, and again after each thing that its job wants beside metrics.
 
     Args:
         evaluation: Of the family.
         place: Of the member.
-        scored: Its scores and their stages, or what was raised; None where it has a record.
+        scored: Its scores and their stages; None where it has a record.
         fitting: Seconds of the fit by stage.
         folds: Gives thresholds that need fits of their own.
         first: Whether the process has done nothing before.
     """
     work, category = evaluation.works[place], evaluation.category
     detector = evaluation.family.members[place]
-    if isinstance(scored, Exception):
-        raise scored
     record = work.known
     if record is None:
         scores, scoring = scored
@@ -134,13 +140,15 @@ def _record(
         folder = work.plan.records
         names = evaluation.session.names(folder)
         record = records.load(records.save(folder, record, rows, pairs, names))
+    yield record
     if work.lacks & {"train", "file", "time"}:  # what fails here loses no metric
         record = _save(work, record, evaluation.completed(record, place))
+        yield record
     if "folds" in work.lacks:
         record = _save(work, record, *folds.complete(work.plan, record))
+        yield record
     if work.known is None and record.threshold.get("pixel_value") is not None:
-        record = _save(work, record, with_segmentation(record, detector, scores, category))
-    return record
+        yield _save(work, record, with_segmentation(record, detector, scores, category))
 
 
 def _save(
@@ -198,6 +206,7 @@ class _Evaluation:
 
     def _scored(self, places: Sequence[int]) -> Iterator[tuple[int, Any]]:
         found, of_pass, made = self.family.score(self.category.test, places), None, 0
+        left: Sequence[int] = ()
         try:
             for place in places:
                 with doing("score"), stages(self.family.largest.wait) as clock:
@@ -211,6 +220,7 @@ class _Evaluation:
             if len(left) == 1:
                 yield left[0], error
                 return
+        if left:  # out here the error is gone, with the tensors that it held
             half = len(left) // 2  # few passes part a member that fails from all others
             yield from self._scored(left[:half])
             yield from self._scored(left[half:])
@@ -222,11 +232,13 @@ class _Evaluation:
             left = [i for i in lacking if i not in (*self.family.errors, *self._normal)]
             together = self._in_passes(left, len(self.category.train))
             places = next(places for places in together if place in places)
+            found = None
             try:
                 found = self.family.image_scores(self.category.train, places)
             except Exception:  # one of the others cannot be scored
                 if len(places) == 1:
                     raise
+            if found is None:  # out here the error is gone, with the tensors that it held
                 places = [place]
                 found = self.family.image_scores(self.category.train, places)
             self._normal |= {i: s.numpy() for i, s in zip(places, found, strict=True)}

@@ -32,6 +32,9 @@ from adbench.system.progress import doing
 TOGETHER = 2**28
 """Bytes of anomaly maps that are made at once, and of what a pass keeps of settings."""
 
+Reads = tuple[tuple[int, ...], bool]
+"""Layers, and whether the pooled vectors are read too."""
+
 
 @dataclass(frozen=True)
 class OutOfFold:
@@ -115,12 +118,14 @@ def out_of_fold(
     count = int(fold.max()) + 1
     scores = [np.empty(len(places)) for _ in detectors]
     highest: list[np.ndarray | None] = [np.empty(len(places)) for _ in detectors]
+    whole: dict[Reads, Features] = {}
     for number in range(count):
         with doing(f"fold {number + 1} of {count}"):
             others = np.flatnonzero(fold != number)
             rows = np.flatnonzero(fold[places] == number)
             try:
-                found = _scored_apart(detectors, images, others, places[rows], provider)
+                parts = _Parts(images, provider, whole)
+                found = _scored_apart(detectors, images, others, places[rows], parts)
             except (DataError, MemoryShortError):  # which more images would not mend
                 raise
             except AdbenchError as error:
@@ -143,11 +148,10 @@ def _scored_apart(
     images: Images,
     others: np.ndarray,
     rows: np.ndarray,
-    provider: Provider,
+    parts: "_Parts",
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Image scores and largest map values of the images at ``rows``, fitted on ``others``."""
-    family, parts = Family(detectors), _Parts(images, provider)
-    normal = _taken(images, others)
+    family, normal = Family(detectors), _taken(images, others)
     memory.require(family.largest, normal, len(rows), parts)
     family.fit(normal, parts)
     for error in family.errors.values():
@@ -169,6 +173,9 @@ class _Parts:
 
     images: Images
     provider: Provider
+    whole: dict[Reads, Features]
+    """The features of all images, which the parts of all folds share: a provider that can keep
+    nothing would make them anew for each."""
     _held: dict[tuple[Any, ...], Features] = field(default_factory=dict)
 
     def features(
@@ -183,9 +190,13 @@ class _Parts:
         wanted = contents(images)
         key = (tuple(wanted), tuple(layers), vectors)
         if key not in self._held:
-            whole = self.provider.features(backbone, geometry, self.images, layers, vectors)
+            reads = tuple(layers), vectors
+            if reads not in self.whole:
+                self.whole[reads] = self.provider.features(
+                    backbone, geometry, self.images, layers, vectors
+                )
             row = {name: place for place, name in enumerate(contents(self.images))}
-            self._held[key] = _rows(whole, [row[name] for name in wanted])
+            self._held[key] = _rows(self.whole[reads], [row[name] for name in wanted])
         return self._held[key]
 
     def selecting(

@@ -6,6 +6,7 @@ from typing import Any
 
 from adbench.data.samples import Images
 from adbench.detectors.detector import (
+    Decides,
     Detector,
     EstimatesDeviceMemory,
     EstimatesMemory,
@@ -23,7 +24,7 @@ def require(
     Where memory is short, the detector first gives back what it can make anew.
 
     Args:
-        detector: Not fitted; one that makes no estimate always passes.
+        detector: Not fitted; one that makes no estimate needs ``rest`` alone.
         normal: The images to fit on.
         test: How many images are to be scored.
         provider: Gives the features whose sizes are read.
@@ -32,46 +33,51 @@ def require(
     Raises:
         MemoryShortError: With what is needed and what is free, in the memory or on the device.
     """
-    if not isinstance(detector, EstimatesMemory):
-        return
     place = detector.device if isinstance(detector, EstimatesDeviceMemory) else "cpu"
 
     def free_there() -> int | None:
         return machine.free_device_memory(place)
 
-    def on_device(other: EstimatesDeviceMemory) -> int:
-        return other.device_memory(normal, test, provider)
+    def on_device(other: Any) -> int:
+        found: int = other.device_memory(normal, test, provider)
+        return found
 
     def on_cpu(other: Any) -> int:
-        own: int = other.memory(normal, test, provider) + rest
+        estimates = isinstance(other, EstimatesMemory)
+        own = rest + (other.memory(normal, test, provider) if estimates else 0)
         shared = place != "cpu" and free_there() is None  # Apple's GPUs take the CPU's memory
         return own + on_device(other) if shared else own
 
-    if on_cpu(detector) > machine.free_memory() or _short(detector, on_device, free_there()):
+    # Asked once: where features cannot be kept, each estimate makes those of all images.
+    needed, free = on_cpu(detector), free_there()
+    there = 0 if free is None else on_device(detector)
+    if needed > machine.free_memory() or (free is not None and free < there):
         detector.release()
-    advice = "free some, or set a smaller geometry.resize and geometry.crop"
-    _require(detector, len(normal), on_cpu, machine.free_memory(), "", advice)
-    if (free := free_there()) is not None:
-        advice = "set device=cpu, or a smaller geometry.resize and geometry.crop"
-        _require(detector, len(normal), on_device, free, f" on {place}", advice)
+    smaller = "a smaller geometry.resize and geometry.crop"
+    if (free := machine.free_memory()) < needed:
+        # A detector from a file has the geometry that it was fitted with.
+        how = "fit the detector with" if isinstance(detector, Decides) else "set"
+        advice = _lighter(detector, on_cpu, free) or f"free some, or {how} {smaller}"
+        raise _short(detector, len(normal), needed, free, "", advice)
+    if (free := free_there()) is not None and free < there:
+        advice = _lighter(detector, on_device, free) or f"set device=cpu, or {smaller}"
+        raise _short(detector, len(normal), there, free, f" on {place}", advice)
 
 
-def _short(detector: Any, needed: Callable[[Any], int], free: int | None) -> bool:
-    return free is not None and needed(detector) > free
+def _lighter(detector: Any, needed: Callable[[Any], int], free: int) -> str:
+    """The mildest setting that would fit; empty where there is none."""
+    if isinstance(detector, EstimatesMemory):
+        for words, other in detector.less_memory():
+            if _possible(needed, other) <= free:
+                return f"{words} would fit"
+    return ""
 
 
-def _require(
-    detector: Any, images: int, needed: Callable[[Any], int], free: int, where: str, advice: str
-) -> None:
-    """Raise unless what is needed of one kind of memory is free."""
-    if (missing := needed(detector)) <= free:
-        return
-    for words, other in detector.less_memory():
-        if _possible(needed, other) <= free:
-            advice = f"{words} would fit"
-            break
-    raise MemoryShortError(
-        f"{detector.title} on {images} images needs about {missing / 1e9:.1f} GB of memory{where} "
+def _short(
+    detector: Detector, images: int, needed: int, free: int, where: str, advice: str
+) -> MemoryShortError:
+    return MemoryShortError(
+        f"{detector.title} on {images} images needs about {needed / 1e9:.1f} GB of memory{where} "
         f"and {free / 1e9:.1f} GB are free; {advice}"
     )
 

@@ -137,7 +137,7 @@ class Predictor:
         self, images: Iterable[Image], batch: int = 16, maps: bool = False
     ) -> Iterator[Prediction]:
         """``predict_all`` of paths and arrays."""
-        with ThreadPoolExecutor(threads()) as pool, libraries_known():
+        with ThreadPoolExecutor(threads()) as pool:
             for chosen, decoded in _decoded(images, batch, pool):
                 paths = [_path(image) for image in chosen]
                 good = {i: a for i, a in enumerate(decoded) if isinstance(a, np.ndarray)}
@@ -173,7 +173,8 @@ class Predictor:
         """Predictions of decoded images; what fails together is tried one by one."""
         refused = [self._refused(array) for array in arrays]
         fit = [i for i, why in enumerate(refused) if why is None]
-        found = self._together([paths[i] for i in fit], [arrays[i] for i in fit], maps)
+        with libraries_known():
+            found = self._together([paths[i] for i in fit], [arrays[i] for i in fit], maps)
         rest = iter(found)
         return [
             next(rest) if why is None else Prediction(path, error=why)
@@ -219,7 +220,8 @@ class Predictor:
                 threshold=threshold,
                 p_value=None if p is None else float(p[i]),
                 seconds=seconds,
-                map=scores.maps[i].numpy() if maps and scores.maps is not None else None,
+                # a copy: a view would keep the maps of the whole batch in memory
+                map=scores.maps[i].numpy().copy() if maps and scores.maps is not None else None,
             )
             for i, path in enumerate(paths)
         ]

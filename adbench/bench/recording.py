@@ -70,8 +70,11 @@ def new_record(
     facts, seconds = detector.facts(), clocks.seconds()
     work = facts.get("multiply_adds")
     kept = KEPT | ({"fit": facts["fitted"]} if "fitted" in facts else {})
+    no_time = "timing.enabled=false"
     if plan.timing_refused:  # other jobs take their part of the machine
-        seconds, kept = dict.fromkeys(seconds), dict.fromkeys(seconds, plan.timing_refused)
+        no_time = f"{plan.timing_refused}; timing=only without a launcher adds it"
+        why_not = f"{plan.timing_refused}; existing=redo without a launcher measures all again"
+        seconds, kept = dict.fromkeys(seconds), dict.fromkeys(seconds, why_not)
     record = Record(
         identity=identity,
         labels=plan.labels,
@@ -84,7 +87,7 @@ def new_record(
         reasons={
             **measured.reasons,
             **{f"seconds.{n}": why for n, why in kept.items() if seconds[n] is None},
-            **({} if plan.wants_time else {"time": plan.timing_refused or "timing.enabled=false"}),
+            **({} if plan.wants_time else {"time": no_time}),
         },
         seconds=seconds,
         memory={"peak": machine.peak_memory(), "state": facts.get("state_bytes")},

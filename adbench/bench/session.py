@@ -17,6 +17,7 @@ from adbench.bench.plan import Plan
 from adbench.data.geometry import Geometry
 from adbench.data.samples import Images
 from adbench.detectors.detector import Detector, Shares
+from adbench.detectors.direct import at_once
 from adbench.errors import AdbenchError, DataError
 from adbench.features.extract import Extractor
 from adbench.features.features import Features
@@ -131,9 +132,8 @@ class Session:
 
         The seconds count as the stage ``extract`` where files were read for this call alone.
         """
-        extractor = Extractor(
-            backbone, geometry, self._folder, self._batch, self._device, self._store
-        )
+        batch = at_once(images, self._batch)
+        extractor = Extractor(backbone, geometry, self._folder, batch, self._device, self._store)
         wanted = sorted(layers), vectors
         if not images.digests:
             return extractor(images, *wanted)[0]

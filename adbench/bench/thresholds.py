@@ -1,5 +1,6 @@
 """The threshold of a record: the largest training score, or the quantile of scores from folds."""
 
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -43,7 +44,8 @@ class Folds:
 
     def __init__(self, plans: Sequence[Plan], category: Category, provider: Provider) -> None:
         self._plans, self._category, self._provider = list(plans), category, provider
-        self._made: dict[int, _Made | Exception] = {}
+        self._made: dict[int, _Made] = {}
+        self._failed: dict[int, Exception] = {}
 
     def complete(self, plan: Plan, record: Record) -> tuple[Record, list[FoldScore] | None]:
         """A record with the threshold from folds, and the scores behind it where they are new.
@@ -64,12 +66,11 @@ class Folds:
 
     def _with_folds(self, plan: Plan, record: Record) -> tuple[Record, list[FoldScore]]:
         place = next(i for i, other in enumerate(self._plans) if other is plan)
-        if place not in self._made:
-            alike = [i for i, other in enumerate(self._plans) if _draw(other) == _draw(plan)]
-            self._made |= self._make(alike)
+        if place not in (*self._made, *self._failed):
+            self._make([i for i, other in enumerate(self._plans) if _draw(other) == _draw(plan)])
+        if place in self._failed:
+            raise self._failed.pop(place)  # else it would hold what stands above here, as maps do
         made = self._made[place]
-        if isinstance(made, Exception):
-            raise made
         found, reasons = made.scores, dict(record.reasons)
         reasons.pop("folds.seconds", None)
         if made.members > 1:
@@ -85,9 +86,10 @@ class Folds:
         columns = zip(names, found.fold.tolist(), found.images.tolist(), highest, strict=True)
         return replace(record, folds=facts, reasons=reasons), [FoldScore(*row) for row in columns]
 
-    def _make(self, places: list[int]) -> dict[int, _Made | Exception]:
-        """The scores of jobs that want the same folds; what fails together is tried one by one."""
+    def _make(self, places: list[int]) -> None:
+        """Score for jobs that want the same folds; what fails together is tried one by one."""
         detectors = [self._plans[place].detector for place in places]
+        found: list[OutOfFold] = []
         try:
             with stages(detectors[0].wait) as clock:
                 found = out_of_fold(
@@ -95,16 +97,23 @@ class Folds:
                 )
         except Exception as error:
             if len(places) == 1:
-                return {places[0]: error}
-            made: dict[int, _Made | Exception] = {}
+                _empty(error)
+                self._failed[places[0]] = error
+                return
+        if not found:  # out here the error is gone, with the features that it held
             for place in places:
-                made |= self._make([place])
-            return made
+                self._make([place])
+            return
         seconds = clock.get("fit", 0.0) + clock.get("score", 0.0)
-        return {
-            place: _Made(scores, seconds, len(places))
-            for place, scores in zip(places, found, strict=True)
-        }
+        for place, scores in zip(places, found, strict=True):
+            self._made[place] = _Made(scores, seconds, len(places))
+
+
+def _empty(error: BaseException | None) -> None:
+    """Let go of what an error and its causes hold, such as features; their tracebacks stay."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def of_training(plan: Plan, record: Record, normal: np.ndarray) -> Record:

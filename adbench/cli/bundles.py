@@ -10,13 +10,14 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+import psutil
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
@@ -40,6 +41,8 @@ from adbench.system.printable import in_line
 from adbench.system.progress import aside, finished, happened, kind_for, progress
 
 AGAIN = "the same command goes on from there"
+CONTROLLER = "submitit.local._local"
+"""The module of the processes that submitit starts on this machine, one for each bundle."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ def measured(
     heads = {number: list(words[bundle.jobs[0]]) for number, bundle in found.items()}
     ended = launched_apart(launcher, heads, seats) if seats.apart else _launched(launcher, heads)
     outcomes = {number: Outcome() for number in plans}
-    with progress(kind_for(sys.stderr), sum(len(bundle.jobs) for bundle in found.values())):
+    jobs = sum(len(bundle.jobs) for bundle in found.values())
+    with ended_with_the_sweep(), progress(kind_for(sys.stderr), jobs):
         for number, why in ended:
             # Bundles that are launched apart have screens of their own, which are files.
             _collect(folder, number, found[number], plans, outcomes, why, tell=seats.apart)
@@ -162,6 +166,25 @@ def measured(
         found_of = {record.category: record for record in outcome.records}
         outcome.records = [found_of[n] for n in plans[number].categories if n in found_of]
     return outcomes, len(found)
+
+
+@contextmanager
+def ended_with_the_sweep() -> Iterator[None]:
+    """A block whose end by a signal ends the processes of submitit's local executor too.
+
+    The other launchers do that themselves. It is safe: whatever was finished stays, as with kill.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        started = psutil.Process().children(recursive=True)
+        for process in started:
+            with suppress(psutil.Error):  # it has ended meanwhile
+                if CONTROLLER in process.cmdline():
+                    tasks = process.children(recursive=True)
+                    for each in (process, *tasks):
+                        each.kill()
+        raise
 
 
 Ended = tuple[int, str | None]

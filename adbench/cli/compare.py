@@ -14,6 +14,7 @@ from adbench.reports.needed import records_of
 def command(given: Namespace, configs: Configs) -> int:
     """Print the comparison."""
     folder = results_of(given.words, configs) / "records"
-    found = compare(sides_of(given.words), folder, records_of(folder, configs), configs)
+    records = records_of(folder, configs, given.words)
+    found = compare(sides_of(given.words), folder, records, configs)
     print_json(to_json(found)) if given.json else say(to_markdown(found))
     return 0

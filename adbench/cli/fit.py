@@ -1,5 +1,6 @@
 """``adbench fit``: a detector learns from all normal images and becomes one file."""
 
+import shlex
 import shutil
 import sys
 from argparse import Namespace
@@ -126,7 +127,7 @@ def _told(path: Path, size: int, saved: "SavedDetector") -> list[str]:
         "95 of 100 fits)"
     )
     notes = [f"note: {note}" for note in header.notes]
-    return [*lines, *notes, f"next: adbench predict {path} IMAGES"]
+    return [*lines, *notes, f"next: adbench predict {shlex.quote(str(path))} IMAGES"]
 
 
 def _parsed(words: Sequence[str]) -> _Words:

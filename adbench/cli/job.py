@@ -186,7 +186,7 @@ def refused_by(launcher: str) -> str | None:
     if launcher.endswith(("BasicLauncher", "SharedLauncher")):
         return None
     name = launcher.rpartition(".")[2]
-    return f"not taken beside other jobs ({name}); timing=only without a launcher adds it"
+    return f"not taken beside other jobs ({name})"
 
 
 def planned_job(

@@ -42,7 +42,7 @@ def command(given: Namespace, configs: Configs) -> int:
                 f"{TABLE}{published[-1]}: {SWEEP}DIR, --x, --per and --metric do not go with it; "
                 "leave them out"
             )
-        drawn = _table(published[-1], words, results, look, configs)
+        drawn = _table(published[-1], given, words, results, look, configs)
     elif swept or given.x:
         drawn = _sweep(given, swept, words, results, look, configs)
     else:
@@ -62,7 +62,7 @@ def _sides(
             "SETTING; or table=NAME"
         )
     folder = results / "records"
-    records = records_of(folder, configs)
+    records = records_of(folder, configs, given.words)
     sides, shared = named(words, [select(text, records, configs) for text in words])
     figures = results / "figures"
     drawn = [
@@ -73,11 +73,12 @@ def _sides(
     return Figures([f for d in drawn for f in d.files], [s for d in drawn for s in d.left_out])
 
 
-def _table(name: str, words: list[str], results: Path, look: Look, configs: Configs) -> Figures:
+def _table(
+    name: str, given: Namespace, words: list[str], results: Path, look: Look, configs: Configs
+) -> Figures:
     """The measured numbers of a published table beside the printed ones."""
-    built = table(
-        name, records_of(results / "records", configs, words), words, configs, measured=True
-    )
+    records = records_of(results / "records", configs, given.words)
+    built = table(name, records, words, configs, measured=True)
     files = table_figure(built, results / "figures", look)
     return Figures(files, [] if files else [f"{TABLE}{name}: nothing of it was measured."])
 
@@ -107,7 +108,7 @@ def _sweep(
         x = axis_of(points, given.x)
     else:
         x = given.x
-        records = records_of(results / "records", configs).all()
+        records = records_of(results / "records", configs, given.words).all()
         points = of_records(narrowed(records, words, configs), x, configs)
     metrics = given.metric or METRICS
     return sweep_figure(points, x, results / "figures", metrics, given.per, look, left)

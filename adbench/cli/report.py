@@ -91,6 +91,8 @@ def _parsed(words: Sequence[str], configs: Configs) -> _Words:
     out = expanded(values["out"]) if "out" in values else results / NAME
     if out.is_dir():
         raise AdbenchError(f"report: out={out} is a folder; name a file, such as out={out / NAME}")
+    if out.suffix.lower() not in (".html", ".htm"):  # so that no record is overwritten
+        raise AdbenchError(f"report: out={out}: the name of a page ends in .html")
     command = shlex.join(["adbench", "report", *words])
     return _Words(results, out, wanted, command)
 

@@ -12,6 +12,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from adbench.errors import AdbenchError
+
 Choices = Callable[[str], list[str]]
 Compose = Callable[[Sequence[str]], DictConfig]
 GROUPS = ("dataset", "geometry", "backbone", "method", "experiment")
@@ -33,6 +35,8 @@ def explain(error: Exception, words: Sequence[str], choices: Choices, compose: C
         choices: Gives the presets of a group.
         compose: Composes other words.
     """
+    if isinstance(error.__cause__, AdbenchError):  # of a part of adbench that Hydra builds
+        return str(error.__cause__)
     if isinstance(error, yaml.YAMLError):
         return in_yaml(error)
     if isinstance(error.__cause__, OmegaConfBaseException) and not str(error):
@@ -40,8 +44,10 @@ def explain(error: Exception, words: Sequence[str], choices: Choices, compose: C
     message = str(error)
     file = re.match(r"In '([^']+)': ", message)
     where = f"{file[1]}.yaml: " if file and file[1] not in ("run", "hydra/config") else ""
-    if found := re.search(r"Could not (?:find|load) '([^']*)/([^']*)'", message):
-        return where + unknown_choice(found[1], found[2], choices(found[1]))
+    if found := re.search(r"Could not (?:find|load) '([^']*/[^']*)'", message):
+        path = found[1]  # a choice may hold a slash, and so may a group, such as hydra/launcher
+        group = next((g for g in GROUPS if path.startswith(f"{g}/")), path.rpartition("/")[0])
+        return where + unknown_choice(group, path.removeprefix(f"{group}/"), choices(group))
     if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", message):
         return _several_values(found[1])
     if found := re.search(r"Could not override '([^']+)'", message):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from adbench.data.geometry import Geometry
 from adbench.data.samples import Images
 from adbench.features.extract import Extractor
 from adbench.features.features import Features
+from adbench.features.store import Store
 
 
 class Unshared:
@@ -32,15 +33,29 @@ class Unshared:
         """Nothing is kept."""
 
 
+def at_once(images: Images, batch: int) -> int:
+    """How many images go through the backbone at once.
+
+    Decoded images without digests are a batch already, whose size was chosen by who scores them.
+
+    Args:
+        images: All that features are wanted of.
+        batch: How many of all others go at once.
+    """
+    return len(images) if images.arrays and not images.digests else batch
+
+
 @dataclass(frozen=True)
 class Direct(Unshared):
     """See ``adbench.detectors.detector.Provider``."""
 
     batch: int = 16
-    """Images that go through the backbone at once."""
+    """Images that go through the backbone at once, see ``at_once``."""
     device: str = "cpu"
     folder: Path | None = None
     """Where features of images with digests are kept; None: nowhere."""
+    store: Store = field(default_factory=Store, repr=False, compare=False)
+    """Opens kept features; it reads each file through once for its checksum."""
 
     def features(
         self,
@@ -51,5 +66,6 @@ class Direct(Unshared):
         vectors: bool,
     ) -> Features:
         """Features that are made now, or were kept."""
-        extractor = Extractor(backbone, geometry, self.folder, self.batch, self.device)
+        batch = at_once(images, self.batch)
+        extractor = Extractor(backbone, geometry, self.folder, batch, self.device, self.store)
         return extractor(images, layers, vectors)[0]

@@ -13,7 +13,7 @@ from adbench.detectors.detector import Provider
 from adbench.detectors.feature_detector import other_size
 from adbench.detectors.header import Decision, Header
 from adbench.detectors.onnx_metadata import header_of
-from adbench.detectors.runtimes import Graph, Runtime, open_graph
+from adbench.detectors.runtimes import Graph, Runtime
 from adbench.detectors.saved import FITTED_BEFORE, built, of_saved
 from adbench.errors import AdbenchError
 from adbench.features.inputs import batches_of
@@ -30,7 +30,7 @@ class OnnxDetector:
     Attributes:
         geometry: How images reach the input of the graph.
         header: What the file says of itself.
-        graph: Ready to run.
+        graph: What is run.
         runtime: What computes it.
     """
 
@@ -51,7 +51,7 @@ class OnnxDetector:
             AdbenchError: The runtime is not installed; or the file is missing, damaged, of another
                 format, or was not exported by adbench.
         """
-        graph = open_graph(path, runtime)
+        graph = Graph(path, runtime)
         header = header_of(graph.metadata, path)
         return cls(built(path, header, "geometry"), header, graph, runtime)
 
@@ -65,7 +65,11 @@ class OnnxDetector:
         return {**self.header.identity, **of_saved(self.header, self.runtime)}
 
     def fit(self, normal: Images, provider: Provider) -> Self:
-        """Itself: it was fitted before it was exported."""
+        """Itself: it was fitted before it was exported.
+
+        The graph is made ready for the threads that torch has by now, so that no image waits.
+        """
+        self.graph.prepare()
         return replace(self)
 
     def score(self, images: Images) -> Scores:
@@ -74,7 +78,8 @@ class OnnxDetector:
         One image is scored at a time, so its score is the same bits in whatever batch it came.
 
         Raises:
-            AdbenchError: An image that cannot be read, or one of another size.
+            AdbenchError: An image that cannot be read, or one of another size; or torch has another
+                number of threads, and the file can no longer be opened for it.
         """
         scores = np.empty(len(images), np.float32)
         maps = np.empty((len(images), *self.header.size), np.float32)

@@ -30,9 +30,9 @@ def read_header(path: Path) -> Header:
     """
     if path.suffix.lower() == ONNX:
         from adbench.detectors.onnx_metadata import header_of
-        from adbench.detectors.runtimes import open_graph
+        from adbench.detectors.runtimes import Graph
 
-        return header_of(open_graph(path, "onnxruntime").metadata, path)
+        return header_of(Graph(path, "onnxruntime").metadata, path)
     _require_known(path)
     return saved.read_header(path)
 
@@ -49,11 +49,11 @@ def open_detector(
         path: It ends in ``.safetensors`` or ``.onnx``.
         device: Where the former is to compute; the latter computes on the CPU.
         weights: The backbone's weights on this machine, for the former alone.
-        runtime: What computes the latter.
+        runtime: What computes the latter alone.
 
     Raises:
-        AdbenchError: The file has another suffix, is missing, damaged, or of another format; or the
-            backbone's weights are not here.
+        AdbenchError: The file has another suffix, is missing, damaged, or of another format; the
+            backbone's weights are not here; or a setting is for the other kind of file.
     """
     if path.suffix.lower() == ONNX:
         if weights is not None:
@@ -62,6 +62,8 @@ def open_detector(
 
         return OnnxDetector.load(path, runtime)
     _require_known(path)
+    if runtime != "onnxruntime":  # which is also what stands for no choice
+        raise AdbenchError(f"runtime={runtime}: is for an {ONNX} file, not {path}; leave this out")
     return saved.load(path, device, weights)
 
 

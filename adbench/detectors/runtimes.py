@@ -27,16 +27,66 @@ DATA = ".data"
 CONSTANTS = "constants"
 """The key in the metadata under which a graph names that file, and its sha256, as JSON."""
 Arrays = tuple[np.ndarray, np.ndarray]
+Run = Callable[[np.ndarray], Arrays]
+"""From (n, H, W, 3) uint8 RGB to (n,) image scores and (n, H, W) maps, both float32."""
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A graph that is ready to run."""
+class _Opened:
+    """A graph that is ready to run on a number of threads."""
 
     metadata: Mapping[str, str]
-    """What the file says of itself."""
-    run: Callable[[np.ndarray], Arrays]
-    """From (n, H, W, 3) uint8 RGB to (n,) image scores and (n, H, W) maps, both float32."""
+    run: Run
+    threads: int
+
+
+class Graph:
+    """A graph that runs on as many threads as torch has when it is used.
+
+    Args:
+        path: An .onnx file, which must stay where it is. Constants in a file beside it are found
+            by its own words.
+        runtime: What computes.
+
+    Attributes:
+        metadata: What the file says of itself.
+
+    Raises:
+        AdbenchError: The runtime is not installed; the file is missing, damaged or no graph.
+    """
+
+    def __init__(self, path: Path, runtime: Runtime) -> None:
+        self._path, self._runtime = path.absolute(), runtime
+        self._opened: _Opened | None = _open(path, runtime)
+        self.metadata = self._opened.metadata
+
+    def run(self, images: np.ndarray) -> Arrays:
+        """(n,) image scores and (n, H, W) maps, both float32, of (n, H, W, 3) uint8 RGB.
+
+        Raises:
+            AdbenchError: As ``prepare``.
+        """
+        return self.prepare()(images)
+
+    def prepare(self) -> Run:
+        """What runs it on the threads that torch has now, before the first image waits for it.
+
+        Both runtimes fix the number of threads when they open a graph, so it is opened anew where
+        torch has had another number since.
+
+        Raises:
+            AdbenchError: It must be opened anew, and the file is gone or another one.
+        """
+        opened = self._opened
+        if opened is None or opened.threads != torch.get_num_threads():
+            self._opened = opened = None  # both at once would take twice the memory
+            opened = _open(self._path, self._runtime)
+            if opened.metadata != self.metadata:
+                raise AdbenchError(
+                    f"{shown(self._path)}: was replaced since it was opened; open it again"
+                )
+            self._opened = opened
+        return opened.run
 
 
 def require_installed(packages: list[str], extra: str) -> None:
@@ -53,27 +103,20 @@ def require_installed(packages: list[str], extra: str) -> None:
         )
 
 
-def open_graph(path: Path, runtime: Runtime) -> Graph:
-    """Read a graph, and prepare it for as many threads as torch has now.
-
-    Args:
-        path: An .onnx file. Constants in a file beside it are found by its own words.
-        runtime: What computes.
-
-    Raises:
-        AdbenchError: The runtime is not installed; the file is missing, damaged or no graph.
-    """
+def _open(path: Path, runtime: Runtime) -> _Opened:
+    """Read a graph, and prepare it for as many threads as torch has now."""
     if not os.path.isfile(path):
         what = "is no file" if os.path.exists(path) else "there is no such file"
         raise AdbenchError(f"{shown(path)}: {what}; adbench export writes graphs")
     require_installed([runtime], "onnx" if runtime == "onnxruntime" else "openvino")
-    opened = _by_onnxruntime if runtime == "onnxruntime" else _by_openvino
+    prepare = _by_onnxruntime if runtime == "onnxruntime" else _by_openvino
+    threads = torch.get_num_threads()
     try:
-        graph = opened(path)
+        metadata, run = prepare(path)
     except Exception as error:  # each runtime has many classes of its own, with no common one
         raise _unreadable(path, error) from error
-    _require_constants(path, graph.metadata)
-    return graph
+    _require_constants(path, metadata)
+    return _Opened(metadata, run, threads)
 
 
 def constants_of(file: Path) -> str:
@@ -98,7 +141,7 @@ def _require_constants(path: Path, said: Mapping[str, str]) -> None:
         )
 
 
-def _by_onnxruntime(path: Path) -> Graph:
+def _by_onnxruntime(path: Path) -> tuple[Mapping[str, str], Run]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -111,10 +154,10 @@ def _by_onnxruntime(path: Path) -> Graph:
         score, anomaly_map = session.run([SCORE, MAP], {INPUT: images})
         return score, anomaly_map
 
-    return Graph(session.get_modelmeta().custom_metadata_map, run)
+    return session.get_modelmeta().custom_metadata_map, run
 
 
-def _by_openvino(path: Path) -> Graph:
+def _by_openvino(path: Path) -> tuple[Mapping[str, str], Run]:
     core = openvino_engine.core()
     model = core.read_model(path)
     said = model.get_rt_info()["framework"] if model.has_rt_info(["framework"]) else {}
@@ -124,7 +167,7 @@ def _by_openvino(path: Path) -> Graph:
         found = compiled({INPUT: images})
         return found[SCORE], found[MAP]
 
-    return Graph({name: value.value for name, value in said.items()}, run)
+    return {name: value.value for name, value in said.items()}, run
 
 
 def _unreadable(path: Path, error: Exception) -> AdbenchError:

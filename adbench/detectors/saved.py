@@ -4,6 +4,7 @@ Nothing in such a file is ever executed: classes are named, and those that are n
 refused, see ``adbench.config.targets``.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -77,8 +78,10 @@ class SavedDetector:
         return {**self.detector.identity(), **of_saved(self.header, "torch")}
 
     def fit(self, normal: Images, provider: Provider) -> Self:
-        """Itself, with features from ``provider``: it was fitted before it was saved."""
-        return replace(self, detector=replace(self.detector, provider=provider))
+        """A copy with features from ``provider``: it was fitted before it was saved."""
+        # What the method rebuilds at its first score, such as a search index, goes with the copy.
+        method = copy.copy(self.detector.method)
+        return replace(self, detector=replace(self.detector, method=method, provider=provider))
 
     def score(self, images: Images) -> Scores:
         """Score images, which must reach the network at the size that it was fitted for."""

@@ -22,6 +22,8 @@ BLOCK = 4096
 """Points with the largest bounds that are brought up to date together."""
 TILE = 512, 512
 """Points and picks in one product: 1 MB, so that it is read back from the cache."""
+STARTS = 10
+"""Random points of ``official_start``, as many as in patchcore-inspection."""
 
 
 def greedy(
@@ -83,18 +85,19 @@ def random_order(n: int, size: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)[:size]
 
 
-def official_start(points: Tensor, seed: int, count: int = 10) -> Tensor:
+def official_start(points: Tensor, seed: int) -> Tensor:
     """The ``initial`` of ``greedy`` in patchcore-inspection (its ApproximateGreedyCoresetSampler).
 
     Args:
         points: (n, d).
-        seed: Chooses the random points.
-        count: How many, at most n; 10 there. They are not picked themselves.
+        seed: Chooses the random points, which are not picked themselves.
 
     Returns:
-        (n,) float32 mean distance (not squared) of each point to ``count`` random points.
+        (n,) float32 mean distance (not squared) of each point to ``STARTS`` random points, or to
+        all where there are fewer.
     """
-    chosen = np.random.default_rng(seed).choice(len(points), min(count, len(points)), replace=False)
+    count = min(STARTS, len(points))
+    chosen = np.random.default_rng(seed).choice(len(points), count, replace=False)
     starts = points[torch.from_numpy(np.sort(chosen)).to(points.device)]
     return torch.cat([_distances(block, starts).mean(dim=1) for block in points.split(4096)])
 

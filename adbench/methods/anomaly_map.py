@@ -15,6 +15,9 @@ from adbench.system.parallel import workers
 from adbench.system.precision import whole_floats
 from adbench.system.settings import STRICT, When
 
+REACH = 10_000
+"""Pixels on each side that a blur may reach: all of the largest images there are. The work of a
+blur grows with its reach, and beyond the border of the map there is nothing new."""
 _NUMPYS = {"reflect": "symmetric", "mirror": "reflect"}
 """What numpy calls the edges that scipy calls so."""
 
@@ -25,9 +28,9 @@ class AnomalyMap:
 
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     """bicubic in PaDiM's paper, nearest in anomalib's PatchCore, bilinear in nearly all others."""
-    sigma: Annotated[float, Field(ge=0)] = 4.0
+    sigma: Annotated[float, Field(ge=0, le=REACH / 4, allow_inf_nan=False)] = 4.0
     """Standard deviation of the Gaussian in pixels of the map; 0 for no blur. All papers use 4."""
-    radius: Annotated[Annotated[int, Field(ge=1)] | None, When("blurs")] = None
+    radius: Annotated[Annotated[int, Field(ge=1, le=REACH)] | None, When("blurs")] = None
     """Pixels on each side that the Gaussian reaches. None: int(4 sigma + 0.5), as in scipy: 16 at
     sigma 4, which are the 33 taps of anomalib. ind_knn_ad uses 10 (21 x 21)."""
     edge: Annotated[Literal["reflect", "mirror", "zero"], When("blurs")] = "reflect"
@@ -63,6 +66,11 @@ class AnomalyMap:
                 each(self._blur, pairs)
         return torch.from_numpy(blurred)
 
+    @staticmethod
+    def block(size: tuple[int, int]) -> int:
+        """How many maps of (H, W) pixels are made at a time where not all have to be kept."""
+        return block_size(4 * 6 * size[0] * size[1])
+
     def upsampled(self, patch_scores: Tensor, size: tuple[int, int]) -> Tensor:
         """The (n, H, W) maps before the blur, on the device of the scores."""
         align = None if self.upsample == "nearest" else False
@@ -91,8 +99,8 @@ class AnomalyMap:
 
         if not len(patch_scores):
             return torch.empty(0, *size)
-        images = block_size(4 * 6 * size[0] * size[1])
-        return torch.cat(in_blocks(make, len(patch_scores), images, "anomaly maps"))
+        images = in_blocks(make, len(patch_scores), self.block(size), "anomaly maps")
+        return torch.cat(images)
 
     def _taps(self) -> Tensor:
         """(2 r + 1,) float32 weights of the Gaussian of radius r: the blur of a single 1."""

@@ -33,8 +33,8 @@ from adbench.methods.coreset import Coreset, bank_size, smaller_banks
 from adbench.methods.embedding import BLOCK, PatchEmbedding
 from adbench.methods.graph.crd import CRDGraph
 from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
-from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import device_of, in_double, settle
+from adbench.methods.method import LayerNumbers, Scores, require_fitted
+from adbench.methods.on_device import begin_fit, device_of, in_double, settle
 from adbench.methods.patchcore import PatchCore
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
@@ -58,7 +58,7 @@ class CRD:
         source_: The source of the features.
     """
 
-    layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
+    layers: LayerNumbers = Field(default_factory=lambda: [2, 3])
     """Pyramid levels; the paper uses 2 and 3."""
     embedding: PatchEmbedding = Field(default_factory=PatchEmbedding)
     """From feature maps to patches. The paper does not say; the default is PatchCore's."""
@@ -73,7 +73,7 @@ class CRD:
     coreset: Annotated[Coreset, When("selects")] = Field(default_factory=Coreset)
     """Which of the patches the coreset keeps."""
 
-    lambda_: Annotated[float, Field(gt=0)] = 5.0
+    lambda_: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     """Weight of the ridge penalty; 5 in the paper, whose table 3 goes from 0.1 to 10."""
     lambda_mode: Literal["absolute", "per_sample", "trace"] = "absolute"
     """The unit of lambda_: 1 (the paper), the number of patches in F, or the mean eigenvalue of the
@@ -120,10 +120,7 @@ class CRD:
         Raises:
             AdbenchError: There is no image, the coreset keeps no patch, or features are not finite.
         """
-        forget(self, "projector")
-        settle(self, normal)
-        if not len(normal):
-            raise AdbenchError("CRD.fit: no training images")
+        begin_fit(self, normal, "projector")
         moments = (
             self._coreset_moments(normal, order)
             if self.has_coreset
@@ -204,7 +201,8 @@ class CRD:
             return bank + spectrum.peak_bytes_beside(d, normal, test)
         if self.has_coreset:
             bank = 4 * BLOCK + self.coreset.memory(self.embedding, normal, size) * self.selects
-            kept = 12 * size * d
+            # float32 and float64 patches, or the latter and their squares, see _coreset_moments
+            kept = (16 if self.unit else 12) * size * d
         return max(bank, spectrum.peak_bytes(d, normal, test, kept))
 
     def device_memory(self, normal: Features, test: int) -> int:
@@ -238,8 +236,9 @@ class CRD:
             column = rows.to(device).T[None, :, :, None]  # as the layer of one image
             return *stacked.plain_moments([[column]], self.embedding.upsample, self.unit), len(rows)
         y = rows.double().numpy()
+        del rows  # before the lengths, whose squares take as much as y
         if self.unit:
-            y = y / stacked.lengths(y)
+            y /= stacked.lengths(y)
         return y.T @ y, y.sum(0), len(y)
 
     def _ridge(self) -> float:

@@ -33,7 +33,7 @@ class PatchEmbedding:
     kind: Literal["concat", "official"] = "concat"
     """concat: averaged layers stacked along the channels. official: the 1024 values that
     patchcore-inspection pools out of its unfolded patches; see ``official_embedding``."""
-    patch: Annotated[int, Field(ge=1)] = 3
+    patch: Annotated[int, Field(ge=1, le=9999)] = 3
     """Edge of the neighbourhood that is averaged; odd, 1 for none."""
     pool_padding: Annotated[patches.Border, When("pools")] = True
     """Whether zeros beyond the border of the map count into the average, as they do in anomalib and

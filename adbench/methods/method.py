@@ -3,9 +3,10 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from adbench.errors import AdbenchError, NotFittedError
@@ -25,6 +26,20 @@ class Scores:
 
     images: Tensor
     maps: Tensor | None
+
+
+def _each_once(layers: list[int]) -> list[int]:
+    once = sorted(set(layers))
+    if len(once) < len(layers):
+        raise ValueError(f"must name each layer once, got {layers}; use {once}")
+    return layers
+
+
+LayerNumbers = Annotated[list[int], Field(min_length=1), AfterValidator(_each_once)]
+"""The type of the setting ``layers``: at least one, and none twice.
+
+A layer that is given twice would count twice, and would be learned in two arrays that share their
+memory, which no file can hold."""
 
 
 class Method(Protocol):

@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 
+from adbench.errors import AdbenchError
 from adbench.features.features import Features
 from adbench.kernels.device import has_double
+from adbench.methods.method import forget
 
 
 def settle(method: Any, features: Features, *rebuilt: str) -> None:
@@ -24,6 +26,23 @@ def settle(method: Any, features: Features, *rebuilt: str) -> None:
         for name in rebuilt:
             vars(method).pop(name, None)
         vars(method)["_torch_device"] = features.torch_device
+
+
+def begin_fit(method: Any, normal: Features, *rebuilt: str) -> None:
+    """Forget an earlier fit and settle where this one computes.
+
+    Args:
+        method: Fitted or not.
+        normal: Features of normal images, that it is about to learn from.
+        rebuilt: Names of its cached properties.
+
+    Raises:
+        AdbenchError: There is no image.
+    """
+    forget(method, *rebuilt)
+    settle(method, normal)
+    if not len(normal):
+        raise AdbenchError(f"{type(method).__name__}.fit: no training images")
 
 
 def bytes_beside(features: Features, test: int) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from adbench.errors import AdbenchError, ImpossibleError
 from adbench.features.features import Features
@@ -18,7 +19,7 @@ from adbench.kernels.reduction import Reduction, draw
 from adbench.methods.anomaly_map import AnomalyMap
 from adbench.methods.graph.padim import PaDiMGraph
 from adbench.methods.graph.parts import Shape, anomaly_maps
-from adbench.methods.method import Scores, forget, require_fitted
+from adbench.methods.method import LayerNumbers, Scores, forget, require_fitted
 from adbench.methods.on_device import bytes_beside, device_of, double_device, in_double, settle
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
@@ -50,7 +51,7 @@ class PaDiM:
         source_: Source of the features.
     """
 
-    layers: list[int] = Field(default_factory=lambda: [1, 2, 3], min_length=1)
+    layers: LayerNumbers = Field(default_factory=lambda: [1, 2, 3])
     """Pyramid levels: 1, 2 and 3 in the paper. Deeper maps are copied blockwise to the finest."""
     reduction: Literal["select", "gaussian", "orthonormal", "sparse", "none"] = "select"
     """How channels are reduced. ``select`` is a random choice of channels (the paper, section
@@ -118,7 +119,8 @@ class PaDiM:
         field = self.gaussians = self._field(normal, reduction, form)
         self.shapes_, self.reduction_ = reduction.shapes, reduction.layers
         self.mean_, self.form_, self.values_ = field.mean, field.form, field.values
-        field.factor(self._ridge())  # Sigma adds ridge I; one that is too small is refused here
+        # Sigma adds ridge I; one that is too small is refused here
+        field.factor(self._ridge(field))
         self.source_ = normal.source
         return self
 
@@ -130,6 +132,16 @@ class PaDiM:
             AdbenchError: Features have another source or shape than the fitted ones, or they are
                 not finite.
         """
+        return next(self.score_all(test, [self]))
+
+    def score_all(
+        self, test: Features, variants: Sequence[Self], maps: bool = True
+    ) -> Iterator[Scores]:
+        """``score`` of copies with other score settings; those with one ridge share the distances.
+
+        The distances of a ridge are computed when the first scores with it are taken, so a ridge
+        that is too small fails no variant before it. Errors are those of ``score``.
+        """
         require_fitted(self, test)
         test = in_double(test)
         settle(self, test, "gaussians")
@@ -140,18 +152,18 @@ class PaDiM:
             )
         for m in test.maps:
             require_finite(m, "test features")
-        with stage("distance"):
-            squared = self.gaussians.squared_distances(test.maps, self._ridge(), test.evict)
-            distances = torch.as_tensor(squared).sqrt()  # (n, h, w), where the field is
-        with stage("map"):
-            maps = self.anomaly_map(distances, test.size)
-        scored = maps if self.image_score == "blurred" else distances
-        return Scores(scored.amax(dim=(1, 2)).cpu(), maps)
+        distances: dict[float, Tensor] = {}  # ridge -> (n, h, w), where the field is
+        for v in variants:
+            with stage("distance"):
+                if (ridge := v._ridge(self.gaussians)) not in distances:
+                    squared = self.gaussians.squared_distances(test.maps, ridge, test.evict)
+                    distances[ridge] = torch.as_tensor(squared).sqrt()
+            yield v._scores(distances[ridge], test.size, maps)
 
     def graph(self, shapes: Sequence[Shape], size: tuple[int, int]) -> PaDiMGraph:
         """See ``adbench.methods.method.Exports``."""
         maps = anomaly_maps(self.anomaly_map, shapes, size)
-        return PaDiMGraph(maps, self.gaussians, self._ridge(), self.image_score)
+        return PaDiMGraph(maps, self.gaussians, self._ridge(self.gaussians), self.image_score)
 
     @cached_property
     def gaussians(self) -> GaussianField | DeviceField:
@@ -180,15 +192,19 @@ class PaDiM:
             return DeviceField.bytes_beside(reduction, form, len(normal)) + bytes_beside(
                 normal, test
             )
-        maps = test * (reduction.positions + normal.size[0] * normal.size[1])
-        return GaussianField.bytes(reduction, form, len(normal), test) + 12 * maps
+        scored = max(test, len(normal))  # training images too, some maps at a time
+        block = min(scored, self.anomaly_map.block(normal.size))
+        maps = max(test, block) * normal.size[0] * normal.size[1]
+        field = GaussianField.bytes(reduction, form, len(normal), scored)
+        return field + 12 * (scored * reduction.positions + maps)
 
     def device_memory(self, normal: Features, test: int) -> int:
         """Bytes of a device at the peak of a fit to ``normal``, or of a score after it."""
         if not has_double(torch.device(normal.device)):
             return 0
         reduction = self._reduction(normal)
-        return DeviceField.bytes(reduction, self._form(normal, reduction), len(normal), test)
+        form, scored = self._form(normal, reduction), max(test, len(normal))
+        return DeviceField.bytes(reduction, form, len(normal), scored)
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer dimensions."""
@@ -223,11 +239,25 @@ class PaDiM:
         copied = sum(m.nbytes for m in normal.maps) + 2 * reduction.positions * n**2
         return "rows" if self.reduces or copied <= STATE else "maps"
 
-    def _ridge(self) -> float:
-        """What is added to the diagonals."""
+    def _scores(self, distances: Tensor, size: tuple[int, int], maps: bool) -> Scores:
+        """The scores of images from their (n, h, w) distances, with maps where these are wanted."""
+        with stage("map"):
+            if maps:
+                made = self.anomaly_map(distances, size)
+                scored = made if self.image_score == "blurred" else distances
+                return Scores(scored.amax(dim=(1, 2)).cpu(), made)
+            if self.image_score == "raw":
+                return Scores(distances.amax(dim=(1, 2)).cpu(), None)
+            # The largest value is all that is kept of a map, so few maps exist at a time.
+            blocks = distances.split(self.anomaly_map.block(size))
+            largest = [self.anomaly_map(block, size).amax(dim=(1, 2)) for block in blocks]
+            return Scores(torch.cat(largest), None)
+
+    def _ridge(self, field: GaussianField | DeviceField) -> float:
+        """What is added to the diagonals of this field."""
         if self.ridge_scale == "absolute":
             return self.ridge
-        if (variance := self.gaussians.variance) == 0:
+        if (variance := field.variance) == 0:
             raise AdbenchError(
                 "the normal images are all equal: ridge_scale=trace gives no ridge; "
                 "set it to absolute"

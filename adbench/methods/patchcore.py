@@ -34,8 +34,8 @@ from adbench.methods.embedding import BLOCK, PatchEmbedding
 from adbench.methods.graph.parts import Embedding, Shape, anomaly_maps
 from adbench.methods.graph.patchcore import PatchCoreGraph
 from adbench.methods.image_score import mean_of_top, top_count
-from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import bytes_beside, device_of, settle
+from adbench.methods.method import LayerNumbers, Scores, require_fitted
+from adbench.methods.on_device import begin_fit, bytes_beside, device_of, settle
 from adbench.system.settings import STRICT, When
 from adbench.system.stages import stage
 
@@ -51,7 +51,7 @@ class PatchCore:
         source_: The source of the features.
     """
 
-    layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
+    layers: LayerNumbers = Field(default_factory=lambda: [2, 3])
     """Pyramid levels; the paper uses 2 and 3."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Part of the n normal patches that the bank keeps: int(n * ratio); 1.0 keeps all of them."""
@@ -131,10 +131,7 @@ class PatchCore:
                 there are.
             AdbenchError: There is no image, or features are not finite.
         """
-        forget(self, "index", "unit_index")
-        settle(self, normal)
-        if not len(normal):
-            raise AdbenchError("PatchCore.fit: no training images")
+        begin_fit(self, normal, "index", "unit_index")
         self.patches_ = self.embedding.count(normal)
         self.order_ = self.coreset.rows(self.embedding, normal, self.ratio, order)  # (m,)
         self.bank_ = self.embedding.rows(normal, self.order_)  # (m, d)
@@ -180,7 +177,8 @@ class PatchCore:
     ) -> Iterator[Scores]:
         """``score`` of copies with other score settings or smaller banks, from one search.
 
-        Those with ``distance=cosine`` take a search of their own.
+        Those with ``distance=cosine`` take a search of their own. The patches are not kept, so each
+        variant that re-weights embeds the images once more to read the patches m_test.
 
         Raises:
             ImpossibleError: A variant that needs more neighbours than its bank has.

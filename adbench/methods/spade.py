@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench.errors import AdbenchError, ImpossibleError
+from adbench.errors import ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels.device import block_size, has_double, in_blocks
 from adbench.kernels.device_gallery import DeviceGallery
@@ -26,8 +26,15 @@ from adbench.methods.galleries import (
     nearest_positions,
 )
 from adbench.methods.levels import positions_of, shapes_of, vectors_of
-from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import bytes_beside, device_of, double_device, in_double, settle
+from adbench.methods.method import LayerNumbers, Scores, require_fitted
+from adbench.methods.on_device import (
+    begin_fit,
+    bytes_beside,
+    device_of,
+    double_device,
+    in_double,
+    settle,
+)
 from adbench.system.parallel import threads, workers
 from adbench.system.settings import STRICT
 from adbench.system.stages import stage
@@ -43,7 +50,7 @@ class SPADE:
         source_: Source of the features.
     """
 
-    layers: list[int] = Field(default_factory=lambda: [1, 2, 3], min_length=1)
+    layers: LayerNumbers = Field(default_factory=lambda: [1, 2, 3])
     """Pyramid levels of the map; 1, 2 and 3 in the paper."""
     k: Annotated[int, Field(ge=1)] = 50
     """K, the number of normal images: 50 in the paper and ind_knn_ad, 5 in SPADE-pytorch. It is cut
@@ -75,11 +82,8 @@ class SPADE:
         Raises:
             AdbenchError: There is no image, or features lack vectors or are not finite.
         """
-        forget(self, "galleries", "images")
         normal = in_double(normal)
-        settle(self, normal)
-        if not len(normal):
-            raise AdbenchError("SPADE.fit: no training images")
+        begin_fit(self, normal, "galleries", "images")
         vectors = vectors_of(normal)
         require_finite(vectors, "training vectors")
         self.vectors_, self.maps_ = vectors.numpy(), normal.maps
@@ -171,7 +175,8 @@ class SPADE:
 
     def less_memory(self) -> Iterator[dict[str, Any]]:
         """Fewer layers, without the finest first."""
-        yield from ({"layers": self.layers[skipped:]} for skipped in range(1, len(self.layers)))
+        layers = sorted(self.layers)  # finest first, as their maps are
+        yield from ({"layers": layers[skipped:]} for skipped in range(1, len(layers)))
 
     def _compare(
         self, test: Features, nearest: Array, variants: Sequence[Self]

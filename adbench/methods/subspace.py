@@ -21,7 +21,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from adbench.errors import AdbenchError, ImpossibleError
+from adbench.errors import ImpossibleError
 from adbench.features.features import Features
 from adbench.kernels.residual import Axes, cheapest_rank
 from adbench.methods import spectrum
@@ -30,8 +30,8 @@ from adbench.methods.embedding import PatchEmbedding
 from adbench.methods.graph.parts import Shape, anomaly_maps
 from adbench.methods.graph.subspace import SubspaceGraph
 from adbench.methods.image_score import mean_of_top, top_count
-from adbench.methods.method import Scores, forget, require_fitted
-from adbench.methods.on_device import device_of, settle
+from adbench.methods.method import LayerNumbers, Scores, require_fitted
+from adbench.methods.on_device import begin_fit, device_of, settle
 from adbench.system.settings import STRICT
 from adbench.system.stages import stage
 
@@ -48,7 +48,7 @@ class SubspaceAD:
         source_: The source of the features.
     """
 
-    layers: list[int] = Field(default_factory=lambda: [2, 3], min_length=1)
+    layers: LayerNumbers = Field(default_factory=lambda: [2, 3])
     """Pyramid levels; the paper uses several of the middle blocks of DINOv2."""
     merge: Literal["mean", "concat"] = "concat"
     """mean: the mean of the layers, which must have one shape, as the blocks of a vision
@@ -79,10 +79,7 @@ class SubspaceAD:
             ImpossibleError: ``merge=mean`` of layers with different shapes.
             AdbenchError: There is no image, or features are not finite.
         """
-        forget(self, "projector")
-        settle(self, normal)
-        if not len(normal):
-            raise AdbenchError("SubspaceAD.fit: no training images")
+        begin_fit(self, normal, "projector")
         moments = spectrum.moments(normal, self._layers, self.embedding.upsample)
         found = spectrum.decompose(*moments, center=True, normal=normal)
         self.eigenvalues_, self.axes_, self.mean_, self.offset_ = found

@@ -95,14 +95,16 @@ class Writer:
         if self.folders.submission is not None:
             self._refuse_second(path)
         if self.folders.maps is not None:
+            content = io.BytesIO()  # np.save into a file hides why a write failed
+            np.save(content, heat, allow_pickle=False)
             with _file(self.folders.maps, name.with_name(f"{path.name}.npy")) as file:
-                np.save(file, heat, allow_pickle=False)
+                file.write(content.getbuffer())
         if self.folders.submission is not None:
             whole = placed(heat, self.geometry, image_size(path))
             level = None if self.scale is None else self.scale.low
-            for place, content in submission_files(path, whole, level).items():
+            for place, encoded in submission_files(path, whole, level).items():
                 with _file(self.folders.submission, place) as file:
-                    file.write(content)
+                    file.write(encoded)
         if self.scale is None:
             return
         if self.folders.masks is not None:

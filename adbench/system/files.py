@@ -46,9 +46,11 @@ def whole_file(path: Path, tidy: bool = True) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # a failed write, such as to a full disk, names no file
         raise
 
 

@@ -3,12 +3,14 @@
 Threads inside small products cost more than they bring, and contended ones many times more.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock, get_ident
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -24,7 +26,68 @@ class _Libraries:
     controller: ThreadpoolController = field(default_factory=ThreadpoolController)
 
 
-_known: ContextVar[list[_Libraries] | None] = ContextVar("libraries", default=None)
+_known: ContextVar[bool] = ContextVar("libraries_known", default=False)
+_looked: list[_Libraries] = []
+"""What the last look in a block of ``libraries_known`` found, for all blocks of the process."""
+
+
+@dataclass
+class _Limited:
+    """A BLAS library that has one thread now."""
+
+    library: Any
+    before: int
+    """How many threads it had."""
+    blocks: int = 0
+    """How many blocks need it limited."""
+
+
+class _Limits:
+    """The libraries that are limited now, by path and by the thread for which they are.
+
+    Most libraries have one count for the whole process. The first block that begins limits them,
+    and the last one that ends, in whatever thread, gives them their threads back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._limited: dict[tuple[str, int | None], _Limited] = {}
+
+    @contextmanager
+    def one_thread(self, controller: ThreadpoolController) -> Iterator[None]:
+        """Every BLAS library that the controller knows has one thread in the block."""
+        libraries = [lib for lib in controller.lib_controllers if lib.user_api == "blas"]
+        mine: list[tuple[str, int | None]] = []
+        try:
+            with self._lock:
+                for library in libraries:
+                    key = library.filepath, _thread_of(library)
+                    if key not in self._limited:
+                        self._limited[key] = _Limited(library, library.num_threads)
+                        _set(library, 1)
+                    self._limited[key].blocks += 1
+                    mine.append(key)
+            yield
+        finally:
+            with self._lock:
+                for key in mine:
+                    if limited := self._limited.get(key):  # none in a process that was forked
+                        limited.blocks -= 1
+                        if not limited.blocks:
+                            _set(limited.library, limited.before)
+                            del self._limited[key]
+
+    def forget(self) -> None:
+        """Start anew in a forked process, in which no other thread will end its block."""
+        self._lock = Lock()  # another thread may have held the former one
+        for limited in self._limited.values():
+            _set(limited.library, limited.before)
+        self._limited.clear()
+
+
+_limits = _Limits()
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_limits.forget)
 
 
 def threads() -> int:
@@ -43,17 +106,18 @@ def workers(
     write. Inside the block every BLAS library that is loaded by then has one thread.
     """
     count = threads() if limit is None else max(1, min(threads(), limit))
-    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+    with _limits.one_thread(_controller()), ThreadPoolExecutor(count) as pool:
         yield lambda work, items: list(pool.map(work, items) if count > 1 else map(work, items))
 
 
 @contextmanager
 def libraries_known() -> Iterator[None]:
-    """Look for BLAS libraries once for all ``workers`` in the block, and again after an import.
+    """Look for BLAS libraries once for all ``workers`` in such blocks, and again after an import.
 
-    A look takes about 4 ms, which is much for work that is done again for every image.
+    A look takes about 4 ms, which is much for work that is done again for every image. A block has
+    no ``yield`` of a generator, which may go on in another context, where the block cannot end.
     """
-    token = _known.set([])
+    token = _known.set(True)
     try:
         yield
     finally:
@@ -61,9 +125,26 @@ def libraries_known() -> Iterator[None]:
 
 
 def _controller() -> ThreadpoolController:
-    known = _known.get()
-    if known is None:
+    if not _known.get():
         return ThreadpoolController()
-    if not known or known[-1].modules != len(sys.modules):
-        known[:] = [_Libraries()]
-    return known[-1].controller
+    if not _looked or _looked[-1].modules != len(sys.modules):
+        _looked[:] = [_Libraries()]
+    return _looked[-1].controller
+
+
+def _thread_of(library: Any) -> int | None:
+    """The thread for which alone a library is limited; None for one with a count for all threads.
+
+    threadpoolctl limits MKL, and what has threads of OpenMP, for the thread that asks.
+    """
+    alone = library.internal_api == "mkl" or getattr(library, "threading_layer", "") == "openmp"
+    return get_ident() if alone else None
+
+
+def _set(library: Any, count: int) -> None:
+    # From version 3.8 on, threadpoolctl lets one thread alone change OpenBLAS, until it is told to
+    # forget that thread. Here the last thread that ends its block must be able to.
+    forget = getattr(library, "clear_controlling_thread", lambda force: None)
+    forget(force=True)
+    library.set_num_threads(count)
+    forget(force=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _RECORD, _DIGEST = "adbench.record", "adbench.digest"
 _AT_ONCE = 100
 """The parameters and the tags that MLflow takes in one call."""
+_A_PAGE = 1000
+"""The runs that MLflow is asked for in one call."""
 
 
 @dataclass
@@ -55,6 +57,18 @@ class MlflowTracker:
         self._client.set_terminated(run)
         self._client.set_tag(run, _DIGEST, entry.digest)
         return True
+
+    def held(self) -> set[str]:
+        """The ids of the records that have a whole run in the experiment."""
+        ids, token = set[str](), None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], max_results=_A_PAGE, page_token=token
+            )
+            ids |= {run.data.tags.get(_RECORD, "") for run in page if _DIGEST in run.data.tags}
+            token = page.token
+            if not token:
+                return ids
 
     def _experiment_id(self) -> str:
         known = self._client.get_experiment_by_name(self.project)

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Literal, Protocol, get_args
 
 from filelock import FileLock
 
+from adbench.config.quoting import quoted
 from adbench.errors import AdbenchError
+from adbench.results.names import id_of
 from adbench.results.raw import RecordError
 from adbench.results.reading import load
 from adbench.results.records import record_names
-from adbench.system.files import expanded, write_whole
+from adbench.system.files import write_whole
 from adbench.system.settings import digest
 from adbench.system.waiting import turn
 from adbench.tracking.entry import Entry, entry_of
@@ -27,6 +31,8 @@ FOLDER = "tracking"
 PROJECT = "adbench"
 _AT_ONCE = 100
 """Records after which it is written down what was logged."""
+_NEAR = ("sqlite:", "file:")
+"""How the URIs of MLflow's stores begin that are files."""
 
 
 class FailedError(AdbenchError):
@@ -38,6 +44,10 @@ class Tracker(Protocol):
 
     def log(self, entry: Entry) -> bool:
         """Log an entry, or bring its run up to date; whether there was anything to do."""
+        ...
+
+    def held(self) -> set[str]:
+        """The ids of the records that have a whole run there."""
         ...
 
 
@@ -54,6 +64,13 @@ class Place:
     """Whether heat maps are logged too."""
 
     def __post_init__(self) -> None:
+        if self.tool not in TOOLS:
+            raise AdbenchError(f"tool={self.tool}: is {' or '.join(TOOLS)}")
+        if not isinstance(self.pictures, bool):
+            raise AdbenchError(f"pictures={self.pictures}: is true or false")
+        _refuse_no_text("project", self.project)
+        if self.store is not None:
+            _refuse_no_text("store", self.store)
         if self.tool == "wandb" and self.store and "://" in self.store:
             raise AdbenchError(
                 f"store={self.store}: is a folder for wandb; name one, and upload what is in it by "
@@ -75,18 +92,10 @@ class Place:
 
         return WandbTracker(self.store, self.project, folder)
 
-    def keeps(self, folder: Path) -> bool:
-        """Whether runs may be there already; True where only a server could tell.
-
-        Args:
-            folder: Where the tracker keeps its files if ``store`` names no other place.
-        """
-        if self.tool == "wandb":
-            return ((expanded(self.store) if self.store else folder) / "wandb").exists()
-        if self.store is None:
-            return (folder / "mlflow.db").exists()
-        database = self.store.removeprefix("sqlite:///")
-        return database == self.store or Path(database).exists()
+    @property
+    def is_near(self) -> bool:
+        """Whether the tracker can tell what it holds without a network."""
+        return self.tool == "wandb" or self.store is None or self.store.startswith(_NEAR)
 
     def words(self, results: Path) -> str:
         """The command that logs a folder there."""
@@ -94,7 +103,10 @@ class Place:
         usual = {"store": None, "project": PROJECT, "pictures": False}
         said = [f"{n}={str(v).lower() if n == 'pictures' else v}" for n, v in own.items()]
         given = [w for w, (n, v) in zip(said, own.items(), strict=True) if v != usual[n]]
-        return " ".join(["adbench track", self.tool, f"results={results}", *given])
+        # Hydra reads the folder of results, and would take a comma in it for a list.
+        folder = str(results)
+        value = quoted(folder) if re.search(r"[^\w ./-]", folder) else folder
+        return shlex.join(["adbench", "track", self.tool, f"results={value}", *given])
 
 
 @dataclass
@@ -108,6 +120,16 @@ class Tracked:
     """Name of a file -> why the record in it cannot be trusted."""
 
 
+def _refuse_no_text(name: str, value: object) -> None:
+    """Refuse what a callback of Hydra may be given, whose config has no types."""
+    if isinstance(value, str) and value.strip():
+        return
+    shown = "null" if value is None else value
+    raise AdbenchError(
+        f"{name}={shown}: is a text; one that looks like a number is quoted twice: \"{name}='5'\""
+    )
+
+
 def require(tool: str) -> None:
     """Refuse a tracker whose library is not installed. Raises AdbenchError."""
     if importlib.util.find_spec(tool) is None:
@@ -118,7 +140,8 @@ def track(results: Path, place: Place, tracker: Callable[[Path], Tracker] | None
     """Log the records of a folder of results that are not logged as they are.
 
     What was logged is written down below the folder, with the size and time of each record's file,
-    so that of very many records only new ones are read. Without that file, the tracker is asked.
+    so that of very many records only new ones are read. It is believed of the runs that the tracker
+    still holds, or of all where only a server could tell. Without that file, the tracker is asked.
 
     Args:
         results: The folder.
@@ -143,12 +166,15 @@ def track(results: Path, place: Place, tracker: Callable[[Path], Tracker] | None
     try:
         ledger = _Ledger(folder / f"{place.tool}-{digest(vars(place), length=8)}.json")
         with turn(FileLock(folder / ".lock"), "logs records"):
-            if place.keeps(folder):
-                ledger.read()
+            made = None
+            ledger.read()
+            if ledger.of and place.is_near:
+                made = (tracker or place.tracker)(folder)
+                ledger.keep(made.held())
             new = {n: state for n in names if (state := _state(records / n)) != ledger.of.get(n)}
             tracked.known = len(names) - len(new)
             if new:
-                made = (tracker or place.tracker)(folder)
+                made = made or (tracker or place.tracker)(folder)
                 _log(new, results, place, made, ledger, tracked)
     except AdbenchError:
         raise
@@ -175,6 +201,10 @@ class _Ledger:
         except (OSError, ValueError, RecursionError):
             return
         self.of = content if isinstance(content, dict) else {}
+
+    def keep(self, ids: set[str]) -> None:
+        """Forget the records whose ids are not among these."""
+        self.of = {name: state for name, state in self.of.items() if id_of(name) in ids}
 
     def write(self) -> None:
         write_whole(self.path, json.dumps(self.of, indent=0))

@@ -5,8 +5,11 @@ what was logged. A folder without it was left by a killed process; such a one, a
 digest, is removed and logged again.
 """
 
+import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,14 +55,30 @@ class WandbTracker:
             if digest == entry.digest:
                 return False
             shutil.rmtree(folder)
-        with self._run(entry) as run:
+        with _no_traceback_of_logs():
+            self._write(entry)
+        return True
+
+    def _write(self, entry: Entry) -> None:
+        run, exit_code = self._run(entry), 1
+        try:  # as a context manager, the run would print the traceback of an error
             folder = Path(run.dir)
             run.log(entry.metrics)
             self._keep(run, entry.file, folder)
             for picture in entry.pictures:
                 self._keep(run, picture, folder / "heatmaps")
+            exit_code = 0
+        finally:
+            run.finish(exit_code)
         write_whole(folder.parent / _DIGEST, f"{self.project}\n{entry.digest}")
-        return True
+
+    def held(self) -> set[str]:
+        """The ids of the records that have a whole run of the project in the folder."""
+        return {
+            folder.name.rpartition("-")[2]
+            for folder in (self._root / "wandb").glob("offline-run-*")
+            if _logged(folder).rpartition("\n")[0] == self.project
+        }
 
     def _run(self, entry: Entry) -> "Run":
         settings = self._wandb.Settings(
@@ -87,6 +106,16 @@ class WandbTracker:
         folder.mkdir(exist_ok=True)
         copied = shutil.copy(file, folder)
         run.save(copied, base_path=run.dir, policy="now")
+
+
+@contextmanager
+def _no_traceback_of_logs() -> Iterator[None]:
+    """A block in which ``logging`` prints nothing where wandb's own log meets a full disk."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _logged(folder: Path) -> str:

@@ -17,6 +17,7 @@ from adbench.detectors.anomalib import library, training
 from adbench.detectors.anomalib.detector import AnomalibDetector, Normal, Trained, detector
 from adbench.detectors.anomalib.extractor import Extractor, extractor
 from adbench.errors import ImpossibleError
+from adbench.methods.method import LayerNumbers
 from adbench.system.settings import STRICT
 
 
@@ -29,7 +30,7 @@ class CFA:
 
     at_once: ClassVar[int] = 4
 
-    layers: Annotated[list[int], Field(min_length=1)]
+    layers: LayerNumbers
     """Pyramid levels that are pooled and joined, finest first; 1, 2, 3 in the paper."""
     epochs: Annotated[int, Field(ge=1)] = 30
     """Passes over the normal images; all of them are made."""

@@ -18,6 +18,7 @@ from adbench.detectors.anomalib import library, training
 from adbench.detectors.anomalib.detector import AnomalibDetector, Normal, Trained, detector
 from adbench.detectors.anomalib.extractor import Extractor, extractor, name_of
 from adbench.errors import AdbenchError
+from adbench.methods.method import LayerNumbers
 from adbench.system.progress import steps
 from adbench.system.settings import STRICT
 
@@ -28,7 +29,7 @@ class CFlow:
 
     at_once: ClassVar[int] = 16
 
-    layers: Annotated[list[int], Field(min_length=1)]
+    layers: LayerNumbers
     """Pyramid levels with a flow each, finest first; 2, 3, 4 in anomalib."""
     epochs: Annotated[int, Field(ge=1)] = 50
     """Passes over the normal images; all of them are made."""

@@ -21,6 +21,7 @@ from adbench.detectors.anomalib.detector import AnomalibDetector, Normal, Traine
 from adbench.detectors.anomalib.images import Drawn, require_images
 from adbench.detectors.anomalib.teacher import CHANNELS, FIELD, STATISTICS, Distillation
 from adbench.errors import AdbenchError, ImpossibleError
+from adbench.methods.method import LayerNumbers
 from adbench.system.files import expanded
 from adbench.system.settings import STRICT, When
 
@@ -35,7 +36,7 @@ class EfficientAD:
 
     at_once: ClassVar[int] = 4
 
-    distill_layers: Annotated[list[int], Field(min_length=1), When("distills")]
+    distill_layers: Annotated[LayerNumbers, When("distills")]
     """Pyramid levels of the backbone that the teacher learns; 2, 3 in the paper."""
     steps: Annotated[int, Field(ge=1)] = 70_000
     """Of the training, with one image each; all of them are made."""

@@ -16,6 +16,7 @@ from adbench.detectors.anomalib import library, training
 from adbench.detectors.anomalib.detector import AnomalibDetector, Normal, Trained, detector
 from adbench.detectors.anomalib.extractor import Extractor, extractor, name_of
 from adbench.errors import ImpossibleError
+from adbench.methods.method import LayerNumbers
 from adbench.system.settings import STRICT
 
 SHARE = 550 / 1792
@@ -28,7 +29,7 @@ class AnomalibPaDiM:
 
     at_once: ClassVar[int] = 16
 
-    layers: Annotated[list[int], Field(min_length=1)]
+    layers: LayerNumbers
     """Pyramid levels that are joined, finest first; 1, 2, 3 in the paper."""
     dims: Annotated[int, Field(ge=1)] | None = None
     """Channels that are kept; null: the share that the paper keeps of WideResNet50's."""

@@ -17,6 +17,7 @@ from adbench.detectors.anomalib import library
 from adbench.detectors.anomalib.detector import AnomalibDetector, Normal, Trained, detector
 from adbench.detectors.anomalib.extractor import Extractor, extractor, name_of
 from adbench.errors import ImpossibleError
+from adbench.methods.method import LayerNumbers
 from adbench.system.settings import STRICT
 
 
@@ -26,7 +27,7 @@ class AnomalibPatchCore:
 
     at_once: ClassVar[int] = 16
 
-    layers: Annotated[list[int], Field(min_length=1)]
+    layers: LayerNumbers
     """Pyramid levels that are pooled and joined, finest first; 2, 3 in the paper."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the patches that the coreset keeps."""

@@ -21,6 +21,7 @@ from adbench.detectors.anomalib.extractor import (
     require_student,
     student,
 )
+from adbench.methods.method import LayerNumbers
 from adbench.system.settings import STRICT
 
 
@@ -33,7 +34,7 @@ class STFPM:
 
     at_once: ClassVar[int] = 16
 
-    layers: Annotated[list[int], Field(min_length=1)]
+    layers: LayerNumbers
     """Pyramid levels that are matched, finest first; 1, 2, 3 in the paper."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Passes over the normal images; all of them are made."""
