@@ -265,7 +265,7 @@ def test_training_images_are_found_by_their_contents(tmp_path):
 
 
 def test_packages_that_are_missing_are_named_before_the_work(patchcore, tmp_path, monkeypatch):
-    there = {"onnx": object(), "onnxruntime": object()}  # by whatever distribution
+    there = dict.fromkeys(("onnx", "onnxruntime"), SimpleNamespace(origin="x"))
     monkeypatch.setattr(runtimes, "find_spec", there.get)
     with pytest.raises(AdbenchError, match=r"onnxscript: not installed.*adbench-vision\[onnx\]"):
         export(patchcore, tmp_path / "part.onnx", images_for(patchcore.header, None))

@@ -97,6 +97,10 @@ BAD_YAML = {
     "a number as a word": (f"{HEAD}method:\n  ratio: 0x\n", "method.ratio: must be a number"),
     "a seed that is no number": (f"{HEAD}seed: .nan\n", "seed: must be an integer, got nan"),
     "a seed without end": (f"{HEAD}seed: .inf\n", "seed: must be an integer, got inf"),
+    "a ratio without end": (
+        f"{HEAD}method:\n  coreset:\n    eps: .inf\n",
+        "method.coreset.eps: must be a finite number, got inf",
+    ),
     "a date as a seed": (f"{HEAD}seed: 2020-01-01\n", "seed: must be an integer"),
     "a setting that refers to itself": (f"{HEAD}seed: ${{seed}}\n", "seed"),
     "a setting that refers nowhere": (f"{HEAD}seed: ${{nothing.here}}\n", "seed: refers to a key"),

@@ -151,10 +151,10 @@ def test_a_server_is_not_asked_where_nothing_is_new(results):
         ({"pictures": "no"}, "pictures=no: is true or false"),
         ({"pictures": "maybe"}, "pictures=maybe: is true or false"),
         ({"tool": "numpy"}, "tool=numpy: is mlflow or wandb"),
-        ({"project": 5}, "project=5: is a text; one that looks like a number is quoted twice"),
-        ({"project": None}, "project=null: is a text"),
-        ({"project": ""}, "project=: is a text"),
-        ({"store": 5}, "store=5: is a text"),
+        ({"project": 5}, "project=5: is no text; one that looks like a number is quoted twice"),
+        ({"project": None}, "project=null: is no text"),
+        ({"project": ""}, "project=: is no text"),
+        ({"store": 5}, "store=5: is no text"),
     ],
 )
 @pytest.mark.fault("words", shows="error")
@@ -168,7 +168,9 @@ def test_the_callback_refuses_wrong_values(given, message):
 def test_a_wrong_value_of_the_callback_is_told_in_one_line(capsys, monkeypatch):
     find = importlib.util.find_spec  # CI has no wandb
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda n, *a: object() if n == "wandb" else find(n, *a)
+        importlib.util,
+        "find_spec",
+        lambda n, *a: types.SimpleNamespace(origin="x") if n == "wandb" else find(n, *a),
     )
     words = ["run", "hydra/callbacks=wandb", "hydra.callbacks.wandb.pictures=maybe"]
     with pytest.raises(SystemExit) as ended:
@@ -315,7 +317,7 @@ def test_a_run_logs_at_its_end_and_ends_with_1_where_the_tracker_fails(
     tmp_path, make_category, command, monkeypatch, fails
 ):
     memory, find = Memory(fails_at=1 if fails else None), importlib.util.find_spec
-    there = types.SimpleNamespace()
+    there = types.SimpleNamespace(origin="x")
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n, *a: there if n == "mlflow" else find(n, *a)
     )

@@ -82,6 +82,7 @@ def _measure(
             fail(works[0].place, error)
             return
     if evaluation is None:  # out here the error is gone, with the tensors that it held
+        del family
         for work in works:
             _measure([work], category, session, folds, False, done, fail)
         return

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from adbench.bench.plan import Plan
 from adbench.bench.rates import Place
@@ -14,8 +13,8 @@ from adbench.bench.work import Work
 from adbench.data.samples import Images
 from adbench.detectors.feature_detector import FeatureDetector
 from adbench.errors import AdbenchError, ImpossibleError
-from adbench.features.extract import Extractor
-from adbench.features.orders import Orders
+from adbench.features.extract import Extractor, array_names
+from adbench.features.orders import Orders, order_key
 from adbench.methods.method import Selects
 from adbench.results.names import Names, id_of, json_names
 from adbench.results.records import Record, RecordError, load
@@ -85,7 +84,7 @@ class Kept:
 
     def missing(self, images: Images, layers: Sequence[int], vectors: bool) -> list[str]:
         """The names of the arrays of the features that are to be made."""
-        names = [f"layer{layer}" for layer in sorted(layers)] + ["vectors"] * vectors
+        names = array_names(layers, vectors)
         if not images.digests or not (self.folder / "features").is_dir():
             return names
         try:
@@ -105,8 +104,7 @@ class Kept:
             key = self._extractor.names(images, *detector.reads())[1]
         except AdbenchError:
             return False
-        wanted: dict[str, Any] = {"features": key, "device": self._device.split(":")[0]}
-        order = Orders(self.folder).read({**wanted, **selection})
+        order = Orders(self.folder).read(order_key(key, self._device, selection))
         if order is None:
             return False
         layers, vectors = detector.reads()

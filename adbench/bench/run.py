@@ -105,8 +105,12 @@ def _run_category(
 
     def fail(place: int, error: Exception) -> None:
         count(place)
-        outcomes[place].failures[name] = message_of(error, session.plans[place].results)
-        message = outcomes[place].failures[name]
+        message, failures = (
+            message_of(error, session.plans[place].results),
+            outcomes[place].failures,
+        )
+        before = failures.get(name)  # such as a time that failed before the pictures did
+        failures[name] = f"{before}; {message}" if before else message
         happened("failure", name, jobs=jobs[place], message=message)
         if isinstance(error, ImpossibleError):
             outcomes[place].impossible.add(name)

@@ -21,7 +21,7 @@ from adbench.detectors.direct import at_once
 from adbench.errors import AdbenchError, DataError
 from adbench.features.extract import Extractor
 from adbench.features.features import Features
-from adbench.features.orders import Orders
+from adbench.features.orders import Orders, order_key
 from adbench.features.store import Store, remove_left_features
 from adbench.results.names import Names
 from adbench.system import machine
@@ -194,4 +194,4 @@ def _group(detector: Detector) -> str:
 
 
 def _key(normal: Features, selection: dict[str, Any]) -> dict[str, Any]:
-    return {"features": normal.key, "device": normal.device.split(":")[0], **selection}
+    return order_key(normal.key, normal.device, selection)

@@ -13,6 +13,7 @@ from adbench.data.images import Size, image_size
 from adbench.data.samples import Images
 from adbench.detectors.direct import Unshared
 from adbench.errors import AdbenchError
+from adbench.features.extract import array_names
 from adbench.features.features import Features
 from adbench.system.settings import class_name, digest, settings_of
 
@@ -45,7 +46,7 @@ class Shapes(Unshared):
         Raises:
             AdbenchError: A layer that the network lacks, or a size that it does not take.
         """
-        wanted = [f"layer{layer}" for layer in layers] + ["vectors"] * vectors
+        wanted = array_names(layers, vectors)
         key = digest([class_name(type(backbone)), settings_of(backbone), list(size)])
         known = self._known.setdefault(key, {})
         if any(name not in known for name in wanted):

@@ -69,7 +69,8 @@ class Folds:
         if place not in (*self._made, *self._failed):
             self._make([i for i, other in enumerate(self._plans) if _draw(other) == _draw(plan)])
         if place in self._failed:
-            raise self._failed.pop(place)  # else it would hold what stands above here, as maps do
+            # Forgotten here: it will hold the frames that it is raised through, and their maps.
+            raise self._failed.pop(place)
         made = self._made[place]
         found, reasons = made.scores, dict(record.reasons)
         reasons.pop("folds.seconds", None)

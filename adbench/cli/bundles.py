@@ -177,14 +177,21 @@ def ended_with_the_sweep() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        started = psutil.Process().children(recursive=True)
-        for process in started:
+        for process in _started():
+            with suppress(psutil.Error):  # it has ended meanwhile
+                process.kill()
+        raise
+
+
+def _started() -> list[psutil.Process]:
+    """The processes of submitit's local executor, and all that they started."""
+    found = []
+    with suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):  # it has ended meanwhile
                 if CONTROLLER in process.cmdline():
-                    tasks = process.children(recursive=True)
-                    for each in (process, *tasks):
-                        each.kill()
-        raise
+                    found += [process, *process.children(recursive=True)]
+    return found
 
 
 Ended = tuple[int, str | None]
@@ -227,8 +234,11 @@ def launched_apart(
 
     for _ in range(min(seats.together, len(heads))):
         Thread(target=wait, daemon=True).start()
-    for _ in heads:
-        yield ended.get()
+    try:
+        for _ in heads:
+            yield ended.get()
+    finally:
+        left.clear()  # where the sweep is ended, no other bundle begins
 
 
 def _collect(

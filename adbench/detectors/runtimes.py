@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,9 @@ class _Opened:
 class Graph:
     """A graph that runs on as many threads as torch has when it is used.
 
+    torch counts the threads for each thread of Python. All that use one graph must have the same
+    number, or the file is opened at every change.
+
     Args:
         path: An .onnx file, which must stay where it is. Constants in a file beside it are found
             by its own words.
@@ -56,7 +60,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, runtime: Runtime) -> None:
-        self._path, self._runtime = path.absolute(), runtime
+        self._path, self._runtime, self._lock = path.absolute(), runtime, Lock()
         self._opened: _Opened | None = _open(path, runtime)
         self.metadata = self._opened.metadata
 
@@ -77,16 +81,17 @@ class Graph:
         Raises:
             AdbenchError: It must be opened anew, and the file is gone or another one.
         """
-        opened = self._opened
-        if opened is None or opened.threads != torch.get_num_threads():
-            self._opened = opened = None  # both at once would take twice the memory
-            opened = _open(self._path, self._runtime)
-            if opened.metadata != self.metadata:
-                raise AdbenchError(
-                    f"{shown(self._path)}: was replaced since it was opened; open it again"
-                )
-            self._opened = opened
-        return opened.run
+        with self._lock:
+            opened = self._opened
+            if opened is None or opened.threads != torch.get_num_threads():
+                self._opened = opened = None  # both at once would take twice the memory
+                opened = _open(self._path, self._runtime)
+                if opened.metadata != self.metadata:
+                    raise AdbenchError(
+                        f"{shown(self._path)}: was replaced since it was opened; open it again"
+                    )
+                self._opened = opened
+            return opened.run
 
 
 def require_installed(packages: list[str], extra: str) -> None:
@@ -96,7 +101,8 @@ def require_installed(packages: list[str], extra: str) -> None:
         packages: Names of modules, which several distributions may hold (onnxruntime-gpu).
         extra: Of adbench, which installs them.
     """
-    missing = [package for package in packages if find_spec(package) is None]
+    # A folder of that name where the command was typed has a spec too, but no origin.
+    missing = [p for p in packages if getattr(find_spec(p), "origin", None) is None]
     if missing:
         raise AdbenchError(
             f"{', '.join(missing)}: not installed; run pip install 'adbench-vision[{extra}]'"

@@ -164,7 +164,8 @@ def save(path: Path, saved: SavedDetector) -> int:
             save_file(arrays, file.name, metadata)
             _as_any_other(Path(file.name), os.fstat(file.fileno()).st_mode)
     except (OSError, SafetensorError) as error:
-        raise AdbenchError(f"cannot write {shown(path)}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise AdbenchError(f"cannot write {shown(path)}: {why}") from error
     return path.stat().st_size
 
 

@@ -62,11 +62,11 @@ class Extractor:
 
     def names(self, images: Images, layers: Sequence[int], vectors: bool) -> tuple[str, str]:
         """``Features.source`` and ``Features.key`` of these layers; no key without digests."""
-        return self._names(self._content(images), _arrays(layers, vectors))
+        return self._names(self._content(images), array_names(layers, vectors))
 
     def missing(self, images: Images, layers: Sequence[int], vectors: bool) -> list[str]:
         """The names of the arrays of these features that no file of the cache folder holds."""
-        names, content = _arrays(layers, vectors), self._content(images)
+        names, content = array_names(layers, vectors), self._content(images)
         if self.folder is None or not content:
             return names
         folder = self.folder / "features" / content
@@ -96,7 +96,7 @@ class Extractor:
             AdbenchError: A layer that the backbone lacks, features that are not finite, or features
                 that neither the disk nor the memory can hold.
         """
-        names = _arrays(layers, vectors)
+        names = array_names(layers, vectors)
         content = self._content(images)
         folder = self.folder / "features" / content if self.folder and content else None
         arrays, seconds = self._read_or_make(images, names, folder)
@@ -230,7 +230,7 @@ class Extractor:
             yield batch
 
 
-def _arrays(layers: Sequence[int], vectors: bool) -> list[str]:
+def array_names(layers: Sequence[int], vectors: bool) -> list[str]:
     """The names of the arrays of some layers, finest first, and of the vectors."""
     return [f"layer{i}" for i in sorted(layers)] + [VECTORS] * vectors
 

@@ -27,6 +27,17 @@ VERSION = 1
 _CHECKSUM = 4  # bytes
 
 
+def order_key(features: str, device: str, selection: dict[str, Any]) -> dict[str, Any]:
+    """All on which an order depends.
+
+    Args:
+        features: The key of the features.
+        device: Where it is selected; its number does not matter.
+        selection: What the method says that the order follows from.
+    """
+    return {"features": features, "device": device.split(":")[0], **selection}
+
+
 @dataclass
 class Orders:
     """A folder of orders; without a folder nothing is kept."""

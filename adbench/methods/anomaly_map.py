@@ -28,7 +28,7 @@ class AnomalyMap:
 
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     """bicubic in PaDiM's paper, nearest in anomalib's PatchCore, bilinear in nearly all others."""
-    sigma: Annotated[float, Field(ge=0, le=REACH / 4, allow_inf_nan=False)] = 4.0
+    sigma: Annotated[float, Field(ge=0, le=REACH / 4)] = 4.0
     """Standard deviation of the Gaussian in pixels of the map; 0 for no blur. All papers use 4."""
     radius: Annotated[Annotated[int, Field(ge=1, le=REACH)] | None, When("blurs")] = None
     """Pixels on each side that the Gaussian reaches. None: int(4 sigma + 0.5), as in scipy: 16 at

@@ -73,7 +73,7 @@ class CRD:
     coreset: Annotated[Coreset, When("selects")] = Field(default_factory=Coreset)
     """Which of the patches the coreset keeps."""
 
-    lambda_: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    lambda_: Annotated[float, Field(gt=0)] = 5.0
     """Weight of the ridge penalty; 5 in the paper, whose table 3 goes from 0.1 to 10."""
     lambda_mode: Literal["absolute", "per_sample", "trace"] = "absolute"
     """The unit of lambda_: 1 (the paper), the number of patches in F, or the mean eigenvalue of the

@@ -65,7 +65,7 @@ class PaDiM:
     solver: Literal["auto", "primal", "dual"] = "auto"
     """``primal`` solves with d x d covariances, ``dual`` with N x N matrices; the distances are the
     same. ``auto`` is primal where there are at most as many dimensions as images."""
-    ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    ridge: Annotated[float, Field(gt=0)] = 0.01
     """Added to the diagonal of every covariance: 0.01 in the paper (equation 1), 0.04 in
     ind_knn_ad."""
     ridge_scale: Literal["absolute", "trace"] = "absolute"

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -19,6 +20,7 @@ import psutil
 STALE = 24 * 3600.0
 """Seconds after which a temporary file, to which nobody wrote and whose owner cannot be asked for,
 is given up."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
 
 
@@ -49,8 +51,8 @@ def whole_file(path: Path, tidy: bool = True) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = str(path)  # a failed write, such as to a full disk, names no file
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            error.filename = str(path)  # a failed write names no file
         raise
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -50,13 +50,13 @@ class _Limits:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # a block that is collected as garbage may end inside another's lock
         self._limited: dict[tuple[str, int | None], _Limited] = {}
 
     @contextmanager
     def one_thread(self, controller: ThreadpoolController) -> Iterator[None]:
         """Every BLAS library that the controller knows has one thread in the block."""
-        libraries = [lib for lib in controller.lib_controllers if lib.user_api == "blas"]
+        libraries = _blas(controller)
         mine: list[tuple[str, int | None]] = []
         try:
             with self._lock:
@@ -79,7 +79,7 @@ class _Limits:
 
     def forget(self) -> None:
         """Start anew in a forked process, in which no other thread will end its block."""
-        self._lock = Lock()  # another thread may have held the former one
+        self._lock = RLock()  # another thread may have held the former one
         for limited in self._limited.values():
             _set(limited.library, limited.before)
         self._limited.clear()
@@ -106,7 +106,14 @@ def workers(
     write. Inside the block every BLAS library that is loaded by then has one thread.
     """
     count = threads() if limit is None else max(1, min(threads(), limit))
-    with _limits.one_thread(_controller()), ThreadPoolExecutor(count) as pool:
+    controller = _controller()
+    alone = [lib for lib in _blas(controller) if _thread_of(lib) is not None]
+
+    def begin() -> None:
+        for library in alone:  # the limit of another thread does not hold for this one
+            library.set_num_threads(1)
+
+    with _limits.one_thread(controller), ThreadPoolExecutor(count, initializer=begin) as pool:
         yield lambda work, items: list(pool.map(work, items) if count > 1 else map(work, items))
 
 
@@ -114,8 +121,8 @@ def workers(
 def libraries_known() -> Iterator[None]:
     """Look for BLAS libraries once for all ``workers`` in such blocks, and again after an import.
 
-    A look takes about 4 ms, which is much for work that is done again for every image. A block has
-    no ``yield`` of a generator, which may go on in another context, where the block cannot end.
+    A look takes about 4 ms, which is much for work that is done again for every image. A generator
+    must not yield inside the block: it may go on in another context, where the block cannot end.
     """
     token = _known.set(True)
     try:
@@ -132,10 +139,15 @@ def _controller() -> ThreadpoolController:
     return _looked[-1].controller
 
 
+def _blas(controller: ThreadpoolController) -> list[Any]:
+    return [library for library in controller.lib_controllers if library.user_api == "blas"]
+
+
 def _thread_of(library: Any) -> int | None:
     """The thread for which alone a library is limited; None for one with a count for all threads.
 
-    threadpoolctl limits MKL, and what has threads of OpenMP, for the thread that asks.
+    From version 3.7 on, threadpoolctl limits MKL, and what has threads of OpenMP, for the thread
+    that asks.
     """
     alone = library.internal_api == "mkl" or getattr(library, "threading_layer", "") == "openmp"
     return get_ident() if alone else None

@@ -15,8 +15,9 @@ from adbench.system.complaints import explain
 
 T = TypeVar("T")
 
-STRICT = ConfigDict(strict=True, extra="forbid", validate_default=True)
-"""For the settings of every part: a wrong type, range or name is refused at once."""
+STRICT = ConfigDict(strict=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+"""For the settings of every part: a wrong type, range or name, or an infinite number, is refused at
+once."""
 
 
 @dataclass(frozen=True)

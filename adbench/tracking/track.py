@@ -126,13 +126,15 @@ def _refuse_no_text(name: str, value: object) -> None:
         return
     shown = "null" if value is None else value
     raise AdbenchError(
-        f"{name}={shown}: is a text; one that looks like a number is quoted twice: \"{name}='5'\""
+        f"{name}={shown}: is no text; one that looks like a number is quoted twice, such as "
+        f"\"{name}='5'\""
     )
 
 
 def require(tool: str) -> None:
     """Refuse a tracker whose library is not installed. Raises AdbenchError."""
-    if importlib.util.find_spec(tool) is None:
+    # A folder of that name, which wandb makes, has a spec too, but no origin.
+    if getattr(importlib.util.find_spec(tool), "origin", None) is None:
         raise AdbenchError(f"{tool}: not installed; run pip install 'adbench-vision[{tool}]'")
 
 
