@@ -77,12 +77,15 @@ def test_words_that_are_no_text_are_named(tmp_path):
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 @pytest.mark.fault("results folder", shows="kept")
 def test_a_signal_ends_a_run_in_one_line_and_finished_categories_are_kept(
-    tmp_path, make_category, name, status
+    tmp_path, make_category, request, name, status
 ):
     for category in ("bottle", "grid"):
         make_category(tmp_path / "images", category, edge=64)
     words = [*mvtec(tmp_path / "images"), *SMALL, "dataset.categories=[bottle,grid]"]
     words += ["timing.repeats=100000"]
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # tests may be started with it ignored
+    request.addfinalizer(lambda: signal.signal(number, before))
     with (tmp_path / "err").open("w") as errors:
         running = subprocess.Popen(
             [sys.executable, "-m", "adbench", "run", *words],
@@ -94,7 +97,7 @@ def test_a_signal_ends_a_run_in_one_line_and_finished_categories_are_kept(
         records = tmp_path / "runs" / "records"
         while running.poll() is None and not list(records.glob("*.json")):
             time.sleep(0.05)
-        running.send_signal(getattr(signal, name))
+        running.send_signal(number)
         assert running.wait(60) == status
     last = (tmp_path / "err").read_text().splitlines()[-1]
     what = "interrupted" if name == "SIGINT" else f"ended by {name}"
