@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -371,6 +372,28 @@ def test_the_bundles_of_a_sweep_that_is_ended_end_with_it():
         assert not task.is_running() or task.status() == psutil.STATUS_ZOMBIE
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_no_bundle_begins_after_the_end_of_a_sweep():
+    begun, gate = [], threading.Event()
+
+    class Slow:
+        def launch(self, job_overrides, initial_job_idx):
+            begun.append(initial_job_idx)
+            if initial_job_idx:
+                gate.wait(60)
+            return [JobReturn(overrides=job_overrides[0], status=JobStatus.COMPLETED)]
+
+    heads = {number: ["seed=0"] for number in range(4)}
+    ended = launched_apart(Slow(), heads, Seats(1, apart=True))
+    assert next(ended) == (0, None)
+    ended.close()  # as an interrupt does
+    before = set(threading.enumerate())
+    gate.set()
+    for thread in before - {threading.main_thread()}:
+        if thread.name.endswith("(wait)"):
+            thread.join(60)
+    assert set(begun) <= {0, 1}
 
 
 REAL = {"joblib": "joblib", "slurm_local": "slurm", "ray": "ray"}

@@ -193,15 +193,15 @@ def test_features_are_made_once_and_one_fit_a_fold_serves_the_nested_ratios(
 
 def test_features_that_cannot_be_kept_are_made_once_for_all_folds(tmp_path, bottle, monkeypatch):
     (planned,) = plans(tmp_path, "", common=SMALL)
-    asked, features = [], Direct.features
+    made_of, features = [], Direct.features
 
     def counted(self, backbone, geometry, images, *reads):
-        asked.append(len(images))
+        made_of.append(len(images))
         return features(self, backbone, geometry, images, *reads)
 
     monkeypatch.setattr(Direct, "features", counted)
     out_of_fold([planned.detector], training(bottle), Direct(), 3, 0)
-    assert asked == [9]
+    assert made_of == [9]
 
 
 @pytest.mark.parametrize("error", [AdbenchError, RuntimeError])
@@ -256,6 +256,23 @@ def test_pictures_are_drawn_whatever_fails_after_the_record(
     assert len(list((tmp_path / "records").glob("*.json"))) == 1
     assert outcome.failures == {"bottle": "this step fails"}
     assert len(said) == 1
+
+
+def test_pictures_that_fail_after_the_time_hide_no_reason(tmp_path, bottle, monkeypatch):
+    def fails(what):
+        def failing(*given):
+            raise AdbenchError(what)
+
+        return failing
+
+    monkeypatch.setattr(evaluate, "time_per_image", fails("no time"))
+    monkeypatch.setattr(evaluate, "save_heatmaps", fails("no picture"))
+    said = []
+    words = [*SMALL, "dataset=mvtec", f"dataset.root={bottle.parent}"]
+    words += ["timing.enabled=true", "timing.repeats=1", "heatmaps=-1"]
+    (outcome,) = run(Session(plans(tmp_path, "", common=words)), warn=said.append)
+    assert outcome.failures == {"bottle": "no time; no picture"}
+    assert [line.rpartition(": ")[2] for line in said] == ["no time", "no picture"]
 
 
 def test_the_record_says_what_the_threshold_is_and_what_it_promises(tmp_path, mvtec):

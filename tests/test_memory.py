@@ -189,14 +189,14 @@ def test_a_detector_without_an_estimate_needs_what_the_rest_of_the_run_needs(mon
         memory.require(FromFile(), NORMAL, 10, Made(None), rest=2 * 10**9)
 
 
-def test_features_are_asked_for_once_where_memory_suffices():
-    asked = []
+def test_features_are_made_once_where_memory_suffices():
+    reads = []
 
     class Counted(Made):
         def features(self, *given):
-            asked.append(given)
+            reads.append(given)
             return super().features(*given)
 
     detector = FeatureDetector(Geometry(), NoBackbone(), PatchCore(layers=[1, 2]))
     memory.require(detector, NORMAL, 10, Counted(features(3, 0)))
-    assert len(asked) == 1
+    assert len(reads) == 1

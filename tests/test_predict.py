@@ -102,7 +102,7 @@ def test_what_the_first_image_loads_is_no_time_of_an_image(file, photos, monkeyp
     assert [prediction.seconds for prediction in found] == [0.5, 0.5, 1.0]
 
 
-def test_the_batch_that_was_asked_for_reaches_the_network(file, photos, monkeypatch):
+def test_the_chosen_batch_reaches_the_network(file, photos, monkeypatch):
     from adbench.backbones.network_maps import NetworkMaps
 
     seen, extract = [], NetworkMaps.extract
@@ -119,7 +119,7 @@ def test_the_batch_that_was_asked_for_reaches_the_network(file, photos, monkeypa
     np.testing.assert_allclose(together, alone * 6, rtol=1e-5)
 
 
-def test_predictions_may_be_asked_for_in_several_contexts_and_streams(file, photos):
+def test_predictions_may_go_on_in_several_contexts_and_streams(file, photos):
     """As the threads of a web server do, each of which may ask for the next one."""
     predictor = Predictor(open_detector(file))
     expected = [found.score for found in predictor.predict_all(GOOD, batch=2)]

@@ -419,7 +419,7 @@ def test_what_failed_together_is_gone_before_it_is_tried_alone(mvtec, monkeypatc
     assert set(alive) == {0}
 
 
-def test_the_throughput_is_that_of_the_batch_that_was_asked_for(mvtec, extracted):
+def test_the_throughput_is_that_of_the_chosen_batch(mvtec, extracted):
     (outcome,) = mvtec("timing.enabled=true timing.repeats=1 timing.warmup=0 timing.batch=20")
     assert outcome.records[0].time["batched"]["p50"] > 0
     assert extracted == [3, 6, 1, 20, 20, 20]

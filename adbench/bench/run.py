@@ -105,10 +105,8 @@ def _run_category(
 
     def fail(place: int, error: Exception) -> None:
         count(place)
-        message, failures = (
-            message_of(error, session.plans[place].results),
-            outcomes[place].failures,
-        )
+        message = message_of(error, session.plans[place].results)
+        failures = outcomes[place].failures
         before = failures.get(name)  # such as a time that failed before the pictures did
         failures[name] = f"{before}; {message}" if before else message
         happened("failure", name, jobs=jobs[place], message=message)

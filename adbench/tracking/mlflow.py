@@ -18,7 +18,7 @@ _RECORD, _DIGEST = "adbench.record", "adbench.digest"
 _AT_ONCE = 100
 """The parameters and the tags that MLflow takes in one call."""
 _A_PAGE = 1000
-"""The runs that MLflow is asked for in one call."""
+"""The runs that MLflow gives in one call."""
 
 
 @dataclass

@@ -143,7 +143,7 @@ def track(results: Path, place: Place, tracker: Callable[[Path], Tracker] | None
 
     What was logged is written down below the folder, with the size and time of each record's file,
     so that of very many records only new ones are read. It is believed of the runs that the tracker
-    still holds, or of all where only a server could tell. Without that file, the tracker is asked.
+    still holds, or of all where only a server could tell. Without that file, the tracker tells.
 
     Args:
         results: The folder.
